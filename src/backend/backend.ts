@@ -3,6 +3,7 @@
  * deletes a key's record because hardware is absent.
  */
 import type { Algorithm } from '../wire/algorithms.ts';
+import type { AssuranceLevel } from '../wire/assurance.ts';
 import type { PublicJwk } from '../wire/jwk.ts';
 
 export type BackendKind = 'tpm' | 'pkcs11';
@@ -12,12 +13,6 @@ export type BackendKind = 'tpm' | 'pkcs11';
  * addresses any purpose but `agent` (DECISIONS 11).
  */
 export type KeyPurpose = 'agent' | 'host' | 'audit' | 'issuer';
-
-/**
- * What is proven about where a key lives (attestation reference §3). A backend on its own can say
- * `asserted` or `software` only: the two hardware levels are the Verifier's to give.
- */
-export type AssuranceLevel = 'hw-platform' | 'hw-key' | 'asserted' | 'software';
 
 /** A key as its backend knows it. `keyId` is a UUID chosen by the caller of `generate`. */
 export interface HardwareKey {
@@ -35,7 +30,8 @@ export interface GenerateRequest {
 
 /** What is signed: a whole message, hashed as the algorithm says, or a digest made elsewhere (never for Ed25519). */
 export type SignInput =
-  { readonly kind: 'message'; readonly octets: Uint8Array } | { readonly kind: 'digest'; readonly octets: Uint8Array };
+  | { readonly kind: 'message'; readonly octets: Uint8Array }
+  | { readonly kind: 'digest'; readonly octets: Uint8Array };
 
 export interface SignOptions {
   /** Aborted when the caller is gone or its deadline has passed; nothing is signed after that. */
@@ -65,6 +61,7 @@ export interface BackendDescription {
   /** Why it is not ready; undefined when it is. Ends with what the person can do. */
   readonly fault?: string;
   readonly algorithms: readonly Algorithm[];
+  /** `asserted` or `software`: the two hardware levels are the Verifier's to give. */
   readonly assurance: AssuranceLevel;
   /** Why the assurance is what it is, one sentence. */
   readonly assuranceReason: string;

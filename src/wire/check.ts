@@ -108,11 +108,15 @@ export function oneOf<const T extends string>(values: readonly T[]): Shape<T> {
     fault(faults, path, `must be one of ${values.join(', ')}`);
 }
 
-export function array<T>(item: Shape<T>, options: { readonly max: number; readonly min?: number }): Shape<readonly T[]> {
+export function array<T>(
+  item: Shape<T>,
+  options: { readonly max: number; readonly min?: number },
+): Shape<readonly T[]> {
   return (value, path, faults) => {
     if (!Array.isArray(value)) return fault(faults, path, 'must be an array');
     if (value.length > options.max) return fault(faults, path, `has more than ${options.max} items`);
-    if (value.length < (options.min ?? 0)) return fault(faults, path, `has fewer than ${options.min ?? 0} items`);
+    if (value.length < (options.min ?? 0))
+      return fault(faults, path, `has fewer than ${options.min ?? 0} items`);
     return value.map((entry, index) => item(entry, `${path}[${index}]`, faults));
   };
 }
@@ -130,7 +134,8 @@ export function octets(options: { readonly max: number; readonly min?: number })
     } catch {
       return fault(faults, path, 'is not base64url without padding');
     }
-    if (decoded.length < (options.min ?? 0)) return fault(faults, path, `is shorter than ${options.min ?? 0} octets`);
+    if (decoded.length < (options.min ?? 0))
+      return fault(faults, path, `is shorter than ${options.min ?? 0} octets`);
     if (decoded.length > options.max) return fault(faults, path, `is longer than ${options.max} octets`);
     return decoded;
   };

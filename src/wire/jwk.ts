@@ -46,7 +46,8 @@ export function parsePublicJwk(value: unknown, what = 'jwk'): PublicJwk {
     const raw = given[name];
     if (typeof raw !== 'string' || raw.length > 1400) return fail(`needs ${name} as base64url`);
     const decoded = decodeBase64url(raw, `${what}.${name}`);
-    if (octets !== undefined && decoded.length !== octets) fail(`has ${name} of ${decoded.length} octets, not ${octets}`);
+    if (octets !== undefined && decoded.length !== octets)
+      fail(`has ${name} of ${decoded.length} octets, not ${octets}`);
     return raw;
   };
   const { kty, crv, alg } = given;
