@@ -1,0 +1,118 @@
+/**
+ * What the routes need of the rest of the daemon. `daemon/compose.ts` injects implementations, so that
+ * the socket room knows no backend, no store and no issuer.
+ */
+import type { Caller } from '../caller/caller.ts';
+import type {
+  AgentView,
+  CreateAgentRequest,
+  CredentialsView,
+  RotateAgentRequest,
+} from '../wire/socket/agents.ts';
+import type {
+  CsrRequest,
+  DpopRequest,
+  HttpMessageReply,
+  HttpMessageRequest,
+  JwtRequest,
+  RawRequest,
+} from '../wire/socket/signing.ts';
+
+/** Rejects with KeydError; `signal` aborts when the caller has gone. */
+export interface SigningApi {
+  httpMessage(
+    caller: Caller,
+    agent: string,
+    request: HttpMessageRequest,
+    signal: AbortSignal,
+  ): Promise<HttpMessageReply>;
+  dpop(
+    caller: Caller,
+    agent: string,
+    request: DpopRequest,
+    signal: AbortSignal,
+  ): Promise<{ readonly proof: string }>;
+  jwt(
+    caller: Caller,
+    agent: string,
+    request: JwtRequest,
+    signal: AbortSignal,
+  ): Promise<{ readonly jwt: string }>;
+  csr(
+    caller: Caller,
+    agent: string,
+    request: CsrRequest,
+    signal: AbortSignal,
+  ): Promise<{ readonly csr: string }>;
+  raw(
+    caller: Caller,
+    agent: string,
+    request: RawRequest,
+    signal: AbortSignal,
+  ): Promise<{ readonly signature: string }>;
+}
+
+/** What retiring erased (S15). */
+export interface RetirementView {
+  readonly erased: 'hardware' | 'local-copies';
+  readonly statement: string;
+}
+
+export interface AgentApi {
+  list(caller: Caller): Promise<readonly AgentView[]>;
+  show(caller: Caller, agent: string): Promise<AgentView>;
+  create(caller: Caller, request: CreateAgentRequest): Promise<AgentView>;
+  rotate(caller: Caller, agent: string, request: RotateAgentRequest): Promise<AgentView>;
+  retire(caller: Caller, agent: string): Promise<RetirementView>;
+  /** TSS2 PRIVATE KEY PEM without its auth; admin socket only (DECISIONS 13). */
+  exportTss2(caller: Caller, agent: string): Promise<string>;
+}
+
+export interface CredentialApi {
+  show(caller: Caller, agent: string): Promise<CredentialsView>;
+  /** Asks the issuer now; answers when it has answered. */
+  renew(caller: Caller, agent: string): Promise<CredentialsView>;
+}
+
+/** Evidence for a third party's nonce: everything `tpm2_checkquote` needs (S9). Octets as base64url. */
+export interface ThirdPartyQuote {
+  readonly attest: string;
+  readonly signature: string;
+  readonly pcrs: readonly string[];
+  readonly pcrSelection: readonly number[];
+  readonly akPublic: string;
+  /** The value the quote's extraData holds. */
+  readonly extraData: string;
+}
+
+export interface HostApi {
+  /** Signed by the AK; policy-gated. */
+  quote(
+    caller: Caller,
+    request: { audience: string; nonce: string; pcrs?: readonly number[] },
+  ): Promise<ThirdPartyQuote>;
+  /** Enrols now (admin socket); answers with the standing. */
+  enrol(caller: Caller): Promise<HostStatus>;
+  status(): Promise<DaemonStatus>;
+}
+
+export interface HostStatus {
+  readonly state: 'not-configured' | 'not-enrolled' | 'enrolled' | 'attestation-failing';
+  readonly issuer: string | null;
+  readonly akId: string | null;
+  readonly label: string | null;
+  readonly assurance: string | null;
+  readonly developmentPolicy: string | null;
+  readonly standingExpiresAt: string | null;
+  readonly lastFault: string | null;
+}
+
+export interface DaemonStatus {
+  readonly version: string;
+  readonly state: 'ready' | 'degraded' | 'draining';
+  readonly backends: readonly Readonly<Record<string, unknown>>[];
+  readonly host: HostStatus;
+  readonly queue: { readonly waiting: number; readonly running: number };
+  readonly rollback: 'tpm' | 'witnessed' | 'unprotected';
+  readonly agents: number;
+}

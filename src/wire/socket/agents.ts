@@ -1,0 +1,60 @@
+/** Socket API: agents and their credentials (docs/openapi.yaml). */
+import { array, integer, object, oneOf, optional, text, type Infer } from '../check.ts';
+import type { AssuranceLevel } from '../assurance.ts';
+import { ALGORITHMS, type Algorithm } from '../algorithms.ts';
+import type { PublicJwk } from '../jwk.ts';
+
+/** `POST /v1/agents`. The name's own rules are in agent-name.ts. */
+export const createAgentRequest = object({
+  name: text({ maxLength: 255 }),
+  backend: oneOf(['tpm', 'pkcs11']),
+  algorithm: optional(oneOf(ALGORITHMS)),
+  /** uid that may use the agent; default the caller's. Only an operator may name another. */
+  ownerUid: optional(integer({ min: 0, max: 0xffff_fffe })),
+});
+export type CreateAgentRequest = Infer<typeof createAgentRequest>;
+
+/** `POST /v1/agents/{agent}/rotate`. */
+export const rotateAgentRequest = object({ reason: optional(oneOf(['routine', 'compromise'])) });
+export type RotateAgentRequest = Infer<typeof rotateAgentRequest>;
+
+/** An agent as the socket shows it. */
+export interface AgentView {
+  /** UUID; never changes. */
+  readonly id: string;
+  readonly name: string;
+  /** RFC 7638 thumbprint of the present key; changes on rotation. */
+  readonly kid: string;
+  readonly backend: 'tpm' | 'pkcs11';
+  readonly algorithm: Algorithm;
+  readonly publicJwk: PublicJwk;
+  /** What is proven about the key now; the backend's own word until the issuer has appraised it. */
+  readonly assurance: AssuranceLevel;
+  readonly assuranceReason: string;
+  readonly ownerUid: number;
+  readonly createdAt: string;
+  /** Null while the host is not enrolled; `aauthId` also where AAuth has no name for this depth. */
+  readonly identifiers: { readonly spiffeId: string | null; readonly aauthId: string | null };
+}
+
+/** `GET /v1/agents/{agent}/credentials`. */
+export interface CredentialsView {
+  readonly x509: { readonly chain: readonly string[]; readonly notAfter: string } | null;
+  readonly wit: string | null;
+  readonly agentToken: string | null;
+  readonly ear: string | null;
+  readonly assurance: AssuranceLevel;
+  readonly developmentPolicy: string | null;
+  readonly expiresAt: string | null;
+  readonly renewAt: string | null;
+  /** Why the last renewal failed, as an error code; null when it did not. */
+  readonly renewalFault: string | null;
+}
+
+/** `POST /v1/attestation/quote`: Evidence for a third party (S9). */
+export const thirdPartyQuoteRequest = object({
+  audience: text({ maxLength: 512 }),
+  /** 16 to 64 octets, base64url. */
+  nonce: text({ maxLength: 86, pattern: /^[A-Za-z0-9_-]{22,86}$/ }),
+  pcrs: optional(array(integer({ min: 0, max: 23 }), { min: 1, max: 24 })),
+});
