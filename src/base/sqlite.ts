@@ -1,0 +1,80 @@
+/** Opens a state database: node:sqlite, durable on commit, with a schema version that only goes forward. */
+import { closeSync, openSync } from 'node:fs';
+import { DatabaseSync } from 'node:sqlite';
+import { KeydError, asKeydError } from '../wire/problem.ts';
+
+export interface StateDatabaseOptions {
+  /** File of the database, made with mode 0600 where it does not exist. */
+  readonly path: string;
+  /**
+   * SQL scripts; script i takes the schema from version i to i + 1. A released script never changes: what
+   * comes later is appended.
+   */
+  readonly migrations: readonly string[];
+}
+
+/**
+ * Opens (or makes) the database and migrates it forward, all in one transaction. WAL with
+ * `synchronous = FULL`: a committed transaction survives a power failure.
+ * @throws KeydError `state_newer` where a later version of the program has written the file
+ */
+export function openStateDatabase(options: StateDatabaseOptions): DatabaseSync {
+  // SQLite makes files with 0644 less the umask; state is nobody else's to read.
+  closeSync(openSync(options.path, 'a', 0o600));
+  const database = new DatabaseSync(options.path, {
+    enableForeignKeyConstraints: true,
+    enableDoubleQuotedStringLiterals: false,
+    allowExtension: false,
+    timeout: 5_000,
+  });
+  try {
+    database.exec(
+      'PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA trusted_schema = OFF; PRAGMA secure_delete = ON;',
+    );
+    migrate(database, options);
+  } catch (thrown) {
+    database.close();
+    throw asKeydError(thrown);
+  }
+  return database;
+}
+
+function migrate(database: DatabaseSync, { path, migrations }: StateDatabaseOptions): void {
+  inTransaction(database, () => {
+    const version = schemaVersion(database);
+    if (version > migrations.length) {
+      throw new KeydError(
+        'state_newer',
+        `${path} has schema version ${version}; this program knows up to ${migrations.length}. Install the newer version again or restore the older state`,
+      );
+    }
+    for (const script of migrations.slice(version)) database.exec(script);
+    // PRAGMA takes no bound parameter; the number is ours.
+    database.exec(`PRAGMA user_version = ${migrations.length}`);
+  });
+}
+
+/** The schema version of an open database; 0 where it is empty. */
+export function schemaVersion(database: DatabaseSync): number {
+  const row = database.prepare('PRAGMA user_version').get();
+  const version = row?.['user_version'];
+  if (typeof version !== 'number') throw new KeydError('internal', 'SQLite gave no user_version');
+  return version;
+}
+
+/**
+ * Runs `work` in one write transaction, taken at once (BEGIN IMMEDIATE), and durable when this returns.
+ * Whatever `work` throws undoes all of it. `work` is synchronous, so nothing else of this process comes between.
+ */
+export function inTransaction<T>(database: DatabaseSync, work: () => T): T {
+  database.exec('BEGIN IMMEDIATE');
+  try {
+    const result = work();
+    database.exec('COMMIT');
+    return result;
+  } catch (thrown) {
+    // A failed COMMIT (disk full) may have rolled back by itself already.
+    if (database.isTransaction) database.exec('ROLLBACK');
+    throw thrown;
+  }
+}
