@@ -1,0 +1,182 @@
+/**
+ * The TPM through tpm2-tss: the only import of `esys.node`. One `EsysConnection` owns one ESYS
+ * context and one thread; commands run in the order in which they are called.
+ */
+import { createRequire } from 'node:module';
+import { KeydError } from '../../wire/problem.ts';
+import { EsysCommands } from './esys-commands.ts';
+import { EsysHandle, type HandleKind, type SessionAttributes, type SessionUse } from './esys-handle.ts';
+
+export * from './esys-handle.ts';
+export type * from './esys-types.ts';
+
+/** A TSS2 response code (layer bits included) and the C function that returned it. */
+export class TssFault extends Error {
+  readonly rc: number;
+  readonly call: string;
+
+  constructor(rc: number, call: string) {
+    super(`${call} failed: rc 0x${rc.toString(16)}`);
+    this.name = 'TssFault';
+    this.rc = rc;
+    this.call = call;
+  }
+}
+
+/** How many commands may wait in one connection's queue unless `open` says otherwise. */
+const DEFAULT_QUEUE_LIMIT = 1024;
+
+interface NativeConnection {
+  readonly run: (command: string, args: object) => Promise<unknown>;
+  readonly discard: (id: number) => void;
+  readonly reopen: () => Promise<unknown>;
+  readonly close: () => Promise<unknown>;
+  readonly isDead: () => boolean;
+}
+
+interface NativeModule {
+  readonly open: (tcti: string, queueLimit: number) => Promise<NativeConnection>;
+}
+
+let nativeModule: NativeModule | undefined;
+
+// Loaded at the first connection, so that a host that only uses PKCS#11 needs no tpm2-tss.
+function native(): NativeModule {
+  if (nativeModule === undefined) {
+    const file = new URL('../../../native/build/Release/esys.node', import.meta.url);
+    try {
+      nativeModule = createRequire(import.meta.url)(file.pathname) as NativeModule;
+    } catch (cause) {
+      throw new KeydError(
+        'backend_unavailable',
+        'The TPM addon can not be loaded; run scripts/build-native.sh',
+        {
+          cause,
+        },
+      );
+    }
+  }
+  return nativeModule;
+}
+
+/**
+ * A connection to one TPM. Commands reject with `TssFault`, with KeydError `too_many_requests` if the
+ * queue is full, and with `tpm_unavailable` after `close`. A handle that is dropped is flushed.
+ */
+export class EsysConnection extends EsysCommands {
+  readonly #native: NativeConnection;
+  readonly #dropped: FinalizationRegistry<number>;
+
+  private constructor(connection: NativeConnection) {
+    super();
+    this.#native = connection;
+    this.#dropped = new FinalizationRegistry((id) => {
+      connection.discard(id);
+    });
+  }
+
+  /**
+   * Connects by TCTI configuration: `device:/dev/tpmrm0`, `swtpm:path=/run/x/tpm` (the control socket
+   * is `/run/x/tpm.ctrl`) or `swtpm:host=127.0.0.1,port=2321` (Tss2_TctiLdr_Initialize, Esys_Initialize).
+   */
+  static async open(tcti: string, options: { readonly queueLimit?: number } = {}): Promise<EsysConnection> {
+    try {
+      return new EsysConnection(await native().open(tcti, options.queueLimit ?? DEFAULT_QUEUE_LIMIT));
+    } catch (thrown) {
+      throw typed(thrown);
+    }
+  }
+
+  /** True after a TCTI fault: the ESYS context is of no more use until `reopen`. */
+  get isDead(): boolean {
+    return this.#native.isDead();
+  }
+
+  /** Gives up context and handles and connects anew (Esys_Finalize, Esys_Initialize). Queued commands come first. */
+  async reopen(): Promise<void> {
+    await this.#settle(this.#native.reopen());
+  }
+
+  /** Flushes what is still loaded, ends the thread and the context. Queued commands come first. */
+  async close(): Promise<void> {
+    await this.#settle(this.#native.close());
+  }
+
+  protected override async run<T>(command: string, args: object): Promise<T> {
+    return (await this.#settle(this.#native.run(command, lower(args)))) as T;
+  }
+
+  async #settle(reply: Promise<unknown>): Promise<unknown> {
+    let value: unknown;
+    try {
+      value = await reply;
+    } catch (thrown) {
+      throw typed(thrown);
+    }
+    return isNativeReply(value) ? this.#lift(value) : value;
+  }
+
+  /** Replaces the addon's {id, kind} by a handle that is flushed when it is dropped. */
+  #lift(reply: NativeReply): object {
+    const handle = new EsysHandle(reply.handle.id, reply.handle.kind);
+    this.#dropped.register(handle, handle.id);
+    return { ...reply, handle };
+  }
+}
+
+interface NativeReply {
+  readonly handle: { readonly id: number; readonly kind: HandleKind };
+}
+
+function isNativeReply(value: unknown): value is NativeReply {
+  return typeof value === 'object' && value !== null && 'handle' in value;
+}
+
+/** Handles by their numbers, as the addon takes them. */
+function lower(args: object): object {
+  const entries = Object.entries(args).map(([name, value]: [string, unknown]) => [
+    name,
+    value instanceof EsysHandle ? value.id : name === 'sessions' ? lowerSessions(value) : value,
+  ]);
+  return Object.fromEntries(entries) as object;
+}
+
+function lowerSessions(value: unknown): unknown {
+  if (!Array.isArray(value)) return value;
+  return (value as readonly (SessionUse | undefined)[]).map((use) =>
+    use === undefined
+      ? undefined
+      : {
+          session: use.session.id,
+          ...(use.attributes === undefined ? {} : { attributes: sessionBits(use.attributes) }),
+        },
+  );
+}
+
+/** TPMA_SESSION, TPM 2.0 Part 2, 8.4. */
+function sessionBits(attributes: SessionAttributes): number {
+  return (
+    (attributes.continueSession === true ? 0x01 : 0) |
+    (attributes.auditExclusive === true ? 0x02 : 0) |
+    (attributes.decrypt === true ? 0x20 : 0) |
+    (attributes.encrypt === true ? 0x40 : 0) |
+    (attributes.audit === true ? 0x80 : 0)
+  );
+}
+
+function typed(thrown: unknown): unknown {
+  if (thrown instanceof Error && 'rc' in thrown && 'call' in thrown) {
+    return new TssFault(Number(thrown.rc), String(thrown.call));
+  }
+  if (thrown instanceof Error && 'code' in thrown) {
+    if (thrown.code === 'QUEUE_FULL') {
+      return new KeydError('too_many_requests', 'The TPM queue is full; try again', {
+        cause: thrown,
+        retryAfterSeconds: 1,
+      });
+    }
+    if (thrown.code === 'CLOSED')
+      return new KeydError('tpm_unavailable', 'The TPM connection is closed', { cause: thrown });
+  }
+  return thrown;
+}
