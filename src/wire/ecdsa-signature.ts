@@ -1,0 +1,40 @@
+/** ECDSA signatures: DER `ECDSA-Sig-Value` (RFC 3279 §2.2.3) and r||s as JOSE and RFC 9421 carry it. */
+import { derInteger, derSequence, readWhole } from './der.ts';
+import { KeydError } from './problem.ts';
+
+/**
+ * DER to r||s, each left-padded with zeros to `coordinateOctets` (32 for P-256, 48 for P-384).
+ * @throws KeydError `malformed_structure` for anything but one strict DER pair of positive integers that fit
+ */
+export function ecdsaDerToConcat(signature: Uint8Array, coordinateOctets: number): Uint8Array {
+  return readWhole(signature, 'the ECDSA-Sig-Value', (reader) => {
+    const sequence = reader.sequence();
+    const halves = [sequence.integer(), sequence.integer()].map((value) => {
+      const digits = value.toString(16);
+      if (value <= 0n || digits.length > coordinateOctets * 2) {
+        reader.fail(`has an integer outside 1 to 2^${coordinateOctets * 8} - 1`);
+      }
+      return digits.padStart(coordinateOctets * 2, '0');
+    });
+    sequence.end();
+    return Buffer.from(halves.join(''), 'hex');
+  });
+}
+
+/** r||s to DER. @throws KeydError `malformed_structure` for another length or a zero half */
+export function ecdsaConcatToDer(signature: Uint8Array, coordinateOctets: number): Uint8Array {
+  if (signature.length !== coordinateOctets * 2) {
+    throw new KeydError(
+      'malformed_structure',
+      `r||s has ${signature.length} octets, not ${coordinateOctets * 2}`,
+    );
+  }
+  const halves = [signature.subarray(0, coordinateOctets), signature.subarray(coordinateOctets)].map(
+    (half) => {
+      const value = BigInt(`0x${Buffer.from(half).toString('hex')}`);
+      if (value === 0n) throw new KeydError('malformed_structure', 'r||s has a zero half');
+      return derInteger(value);
+    },
+  );
+  return derSequence(...halves);
+}

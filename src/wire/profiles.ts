@@ -1,0 +1,76 @@
+/**
+ * What an HTTP message signature of each profile covers (DECISIONS 19), in one versioned table: the daemon
+ * signs by it and `verify` demands it. AAuth's wire names move between drafts; a change is a new version.
+ */
+
+/** Field that carries a delegation chain; covered whenever present. */
+export const DELEGATION_CHAIN_HEADER = 'agentkeyd-delegation';
+
+export interface Profile {
+  readonly version: number;
+  /** Dictionary key in Signature-Input and Signature. */
+  readonly label: string;
+  /** Always covered, in this order. */
+  readonly components: readonly string[];
+  /** Signature parameters in the order they are written; `expires` and `tag` as well where they are used. */
+  readonly parameters: readonly string[];
+  /** Parameters without which a signature of this profile is refused. */
+  readonly requiredParameters: readonly string[];
+}
+
+const TABLE = {
+  rfc9421: {
+    version: 1,
+    label: 'sig',
+    components: ['@method', '@target-uri'],
+    parameters: ['created', 'expires', 'nonce', 'keyid', 'tag'],
+    requiredParameters: ['created', 'nonce', 'keyid'],
+  },
+  // draft AAuth -11 with Signature-Key: no alg, no keyid; the key is the cnf of the token in Signature-Key.
+  aauth: {
+    version: 1,
+    label: 'sig',
+    components: ['@method', '@authority', '@path', '@target-uri', 'signature-key'],
+    parameters: ['created', 'expires', 'nonce', 'tag'],
+    requiredParameters: ['created', 'nonce'],
+  },
+} as const satisfies Record<string, Profile>;
+
+export type ProfileName = keyof typeof TABLE;
+
+export const PROFILE_NAMES = Object.keys(TABLE) as readonly ProfileName[];
+
+/** Fields that every profile covers whenever they are in the request (S7). */
+export const COVERED_WHEN_PRESENT: readonly string[] = [
+  'content-type',
+  'content-encoding',
+  'authorization',
+  'idempotency-key',
+  'workload-identity-token',
+  DELEGATION_CHAIN_HEADER,
+];
+
+export function isProfileName(text: string): text is ProfileName {
+  return Object.hasOwn(TABLE, text);
+}
+
+export function profileEntry(name: ProfileName): Profile {
+  return TABLE[name];
+}
+
+/**
+ * The names of the components that a signature of this profile must cover, in the order the daemon writes
+ * them: the profile's own, `content-digest` where there is content, and fields covered whenever present.
+ * @param fieldNames lower-case names of the request's fields
+ */
+export function requiredComponents(
+  name: ProfileName,
+  fieldNames: ReadonlySet<string>,
+  hasContent: boolean,
+): readonly string[] {
+  return [
+    ...TABLE[name].components,
+    ...(hasContent ? ['content-digest'] : []),
+    ...COVERED_WHEN_PRESENT.filter((field) => fieldNames.has(field)),
+  ];
+}
