@@ -50,6 +50,8 @@ export interface Attester {
     idObject: Uint8Array,
     encSecret: Uint8Array,
   ): Promise<Uint8Array>;
+  /** TPMT_PUBLIC of a key of this backend. */
+  publicArea(keyId: string): Promise<Uint8Array>;
   /** TPM2_Certify by the AK over a key of this backend; `qualifyingData` becomes extraData (32 octets). */
   certify(keyId: string, qualifyingData: Uint8Array): Promise<CertifiedKey>;
   /** TPM2_Quote by the AK. */
