@@ -4,7 +4,7 @@
  * served until they expire, and never longer.
  */
 import type { Attester } from '../backend/attester.ts';
-import type { BackendKind, HardwareKey, KeyBackend } from '../backend/backend.ts';
+import type { BackendKind, KeyBackend } from '../backend/backend.ts';
 import type { Logger } from '../base/logger.ts';
 import type { ChannelBinding } from '../wire/issuance/challenge.ts';
 import type { Standing } from '../wire/issuance/enrolment.ts';

@@ -23,6 +23,7 @@ interface Task {
 
 // A timer longer than this is cut: clocks jump, and setTimeout has 31 bits.
 const LONGEST_WAIT_MS = 60_000;
+const LARGEST_HELPING = 500;
 
 export class RenewalLoop {
   readonly #parts: RenewalParts;
@@ -86,21 +87,28 @@ export class RenewalLoop {
   async #turn(): Promise<void> {
     if (this.#running) return;
     this.#running = true;
-    for (let task = this.#due(); task !== undefined && !this.#stopped; task = this.#due()) {
-      try {
-        await task.run();
-      } catch (thrown) {
-        // The exchange has recorded the fault and its backoff; only what it never reached is left to record.
-        if (!this.#faults.has(task.target)) this.failed(task.target, asKeydError(thrown));
-      }
+    for (let due = this.#due(); due.length > 0 && !this.#stopped; due = this.#due()) {
+      for (const task of due) if (!this.#stopped) await this.#run(task);
     }
     this.#running = false;
     this.#schedule(Math.min(LONGEST_WAIT_MS, Math.max(50, this.#nextDueMs() - this.#parts.now())));
   }
 
-  #due(): Task | undefined {
+  async #run(task: Task): Promise<void> {
+    try {
+      await task.run();
+    } catch (thrown) {
+      // The exchange has recorded the fault and its backoff; only what it never reached is left to record.
+      if (!this.#faults.has(task.target)) this.failed(task.target, asKeydError(thrown));
+    }
+  }
+
+  /** A bounded helping of what is due, so that the standing is looked at again in between. */
+  #due(): readonly Task[] {
     const now = this.#parts.now();
-    return this.#tasks().find((task) => task.dueMs <= now);
+    return this.#tasks()
+      .filter((task) => task.dueMs <= now)
+      .slice(0, LARGEST_HELPING);
   }
 
   #nextDueMs(): number {
@@ -119,7 +127,7 @@ export class RenewalLoop {
     };
     if (!this.#attestedThisStart) return [attest];
     const agents = this.#parts.agents();
-    this.#plan.keepOnly(new Set(['host', ...agents.map(({ id }) => id)]));
+    this.#forgetOthers(new Set(['host', ...agents.map(({ id }) => id)]));
     const renewals = agents.map((agent): Task => {
       const dueMs = (this.#parts.credentials(agent)?.issued.renewAtSeconds ?? 0) * 1000;
       return {
@@ -129,5 +137,10 @@ export class RenewalLoop {
       };
     });
     return [attest, ...renewals.sort((a, b) => a.dueMs - b.dueMs)];
+  }
+
+  #forgetOthers(targets: ReadonlySet<string>): void {
+    this.#plan.keepOnly(targets);
+    for (const target of this.#faults.keys()) if (!targets.has(target)) this.#faults.delete(target);
   }
 }
