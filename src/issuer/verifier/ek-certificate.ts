@@ -1,0 +1,176 @@
+/** EK certificates (TCG EK Credential Profile 2.6): from what a chip has in NV to what it says about the TPM. */
+import type { KeyObject } from 'node:crypto';
+import { DER_TAG, DerReader } from '../../wire/der.ts';
+import { KeydError } from '../../wire/problem.ts';
+import { certificatePublicKey, parseCertificate, readName, type X509Fields } from '../../wire/x509.ts';
+import {
+  basicConstraints,
+  directoryNames,
+  EXTENSION,
+  extendedKeyUsage,
+  hasKeyUsage,
+  readExtension,
+} from '../../wire/x509-extensions.ts';
+import type { Verdict } from './checks.ts';
+import {
+  EK_CERTIFICATE_PURPOSE,
+  TPM_MANUFACTURER,
+  TPM_MODEL,
+  TPM_SPECIFICATION,
+  TPM_VERSION,
+} from './tcg-oids.ts';
+
+export interface EkCertificate {
+  readonly certificate: X509Fields;
+  readonly publicKey: KeyObject;
+}
+
+/** What the vendor says about the TPM model (EK Credential Profile §3.2.9, §3.2.10). */
+export interface TpmModel {
+  /** TCG vendor id: `id:` and 8 hex digits. */
+  readonly manufacturer: string;
+  readonly model: string;
+  /** Firmware version at manufacture. */
+  readonly version: string;
+  /** TPM library specification: `2.0`. */
+  readonly family: string;
+  readonly level: number;
+  /** Revision times 100 (116 is 1.16). */
+  readonly revision: number;
+}
+
+/** Which models the operator takes. */
+export interface TpmModelPolicy {
+  /** Revisions below are refused; 116 (1.16) is the first that chips were widely certified for. */
+  readonly minimumRevision: number;
+  /** Known-weak parts; a field that is absent matches any. */
+  readonly denied: readonly {
+    readonly manufacturer: string;
+    readonly model?: string;
+    readonly version?: string;
+    readonly reason: string;
+  }[];
+}
+
+// TCG PC Client TPM 1.2 §7.3.2: TCG_PCCLIENT_STORED_CERT, full certificate, size, TCG_FULL_CERT.
+const STORED_CERTIFICATE = 0x1001;
+const FULL_CERTIFICATE = 0x1002;
+const STORED_HEADER_OCTETS = 7;
+
+/**
+ * The certificate as read from NV: without the header that some chips put before it and the padding (zeros, or
+ * the ff of NV that was never written) that follows it.
+ * @throws KeydError `malformed_structure`
+ */
+export function stripNvFraming(stored: Uint8Array): Uint8Array {
+  const octets = stripHeader(stored);
+  const { encoded } = new DerReader(octets, 'EK certificate').element(DER_TAG.sequence);
+  const padding = octets.subarray(encoded.length);
+  const [fill] = padding;
+  if (fill !== undefined && ((fill !== 0x00 && fill !== 0xff) || padding.some((octet) => octet !== fill))) {
+    throw new KeydError('malformed_structure', 'EK certificate is followed by octets that are no NV padding');
+  }
+  return encoded;
+}
+
+/** Reads the certificate and its key. RSAES-OAEP keys (TPM 1.2) are refused. @throws `malformed_structure` */
+export function parseEkCertificate(stored: Uint8Array): EkCertificate {
+  const certificate = parseCertificate(stripNvFraming(stored), 'EK certificate');
+  return { certificate, publicKey: certificatePublicKey(certificate, 'EK certificate') };
+}
+
+/** Checks that the certificate is one for an EK and that the model is wanted; gives what it says of the TPM. */
+export function checkEkProfile(ek: EkCertificate, policy: TpmModelPolicy, verdict: Verdict): TpmModel {
+  const { certificate, publicKey } = ek;
+  if (basicConstraints(certificate)?.ca === true)
+    verdict.reject('it is the certificate of a CA, not of an EK');
+  if (extendedKeyUsage(certificate)?.includes(EK_CERTIFICATE_PURPOSE) !== true) {
+    verdict.reject(`it is not for an EK: the purpose ${EK_CERTIFICATE_PURPOSE} is missing`);
+  }
+  const usage = publicKey.asymmetricKeyType === 'rsa' ? 'keyEncipherment' : 'keyAgreement';
+  if (hasKeyUsage(certificate, usage) !== true) verdict.reject(`its key usage lacks ${usage}`);
+  if (hasKeyUsage(certificate, 'keyCertSign') === true) verdict.reject('its key may sign certificates');
+
+  const model = readTpmModel(certificate, verdict);
+  if (model.family !== '2.0') verdict.deny(`the TPM is of family ${JSON.stringify(model.family)}, not "2.0"`);
+  if (model.revision < policy.minimumRevision) {
+    verdict.deny(
+      `the TPM implements revision ${model.revision}; at least ${policy.minimumRevision} is wanted`,
+    );
+  }
+  const denied = policy.denied.find(
+    (entry) =>
+      entry.manufacturer === model.manufacturer &&
+      (entry.model === undefined || entry.model === model.model) &&
+      (entry.version === undefined || entry.version === model.version),
+  );
+  if (denied !== undefined)
+    verdict.deny(`${model.manufacturer} ${model.model} is not accepted: ${denied.reason}`);
+  return model;
+}
+
+function readTpmModel(certificate: X509Fields, verdict: Verdict): TpmModel {
+  const attributes = directoryNames(certificate).flatMap((name) => readName(name, 'subjectAltName'));
+  const only = (type: string, what: string): string => {
+    const [first, ...more] = attributes.filter((attribute) => attribute.type === type);
+    if (first === undefined || more.length > 0) verdict.reject(`its subjectAltName has not one ${what}`);
+    return first.value;
+  };
+  const manufacturer = only(TPM_MANUFACTURER, 'TPM manufacturer');
+  if (!/^id:[0-9A-F]{8}$/i.test(manufacturer)) {
+    verdict.reject(`its TPM manufacturer ${JSON.stringify(manufacturer)} is no TCG vendor id`);
+  }
+  const specification = readSpecification(certificate);
+  if (specification === undefined)
+    verdict.reject('it has no TPM specification (subject directory attribute)');
+  return {
+    manufacturer: `id:${manufacturer.slice(3).toUpperCase()}`,
+    model: only(TPM_MODEL, 'TPM model'),
+    version: only(TPM_VERSION, 'TPM version'),
+    ...specification,
+  };
+}
+
+/** TPMSpecification ::= SEQUENCE { family UTF8String, level INTEGER, revision INTEGER } */
+function readSpecification(
+  certificate: X509Fields,
+): { readonly family: string; readonly level: number; readonly revision: number } | undefined {
+  const oid = EXTENSION.subjectDirectoryAttributes;
+  return readExtension(certificate, oid, 'subjectDirectoryAttributes', (reader) => {
+    const attributes = reader.sequence();
+    let found: { family: string; level: number; revision: number } | undefined;
+    while (!attributes.atEnd) {
+      const attribute = attributes.sequence();
+      const type = attribute.oid();
+      const values = attribute.set();
+      attribute.end();
+      if (type !== TPM_SPECIFICATION) continue;
+      if (found !== undefined) attributes.fail('has two TPM specifications');
+      const value = values.sequence();
+      values.end();
+      found = {
+        family: value.utf8String(),
+        level: value.smallInteger(0xffff),
+        revision: value.smallInteger(0xffff),
+      };
+      value.end();
+    }
+    return found;
+  });
+}
+
+function stripHeader(stored: Uint8Array): Uint8Array {
+  const view = new DataView(stored.buffer, stored.byteOffset, stored.byteLength);
+  if (stored.length < STORED_HEADER_OCTETS || view.getUint16(0) !== STORED_CERTIFICATE) return stored;
+  // The size counts the inner tag, which is the last two octets of the header.
+  const size = view.getUint16(3) - 2;
+  const body = stored.subarray(STORED_HEADER_OCTETS);
+  if (view.getUint8(2) !== 0 || view.getUint16(5) !== FULL_CERTIFICATE || size > body.length || size < 0) {
+    throw new KeydError('malformed_structure', 'EK certificate has a damaged TCG header');
+  }
+  const rest = body.subarray(size);
+  if (rest.some((octet) => octet !== 0x00 && octet !== 0xff)) {
+    throw new KeydError('malformed_structure', 'EK certificate is followed by octets that are no NV padding');
+  }
+  return body.subarray(0, size);
+}
