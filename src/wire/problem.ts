@@ -51,6 +51,7 @@ const CODES = {
   deadline_exceeded: [503, 'The deadline passed before the hardware was free'],
   caller_gone: [499, 'The caller went away'],
   shutting_down: [503, 'The daemon is shutting down'],
+  replay_check_unavailable: [503, 'Whether this was used before can not be checked'],
   backend_starting: [503, 'The key backend is starting'],
   backend_unavailable: [503, 'The key backend is not available'],
   not_enrolled: [503, 'This host is not enrolled with an issuer'],
@@ -76,6 +77,7 @@ const CODES = {
   key_exportable: [500, 'The hardware made a key that can be exported'],
   signature_mismatch: [500, 'The hardware returned a signature that does not verify'],
   state_newer: [500, 'The state was written by a newer version'],
+  daemon_unreachable: [503, 'The daemon can not be reached'],
   internal: [500, 'Internal error'],
 } as const satisfies Record<string, readonly [status: number, title: string]>;
 

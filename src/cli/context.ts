@@ -1,0 +1,47 @@
+/** What every command gets: the two sockets, and where output goes. */
+import { connect, type AgentKeyClient } from '../client/index.ts';
+
+export const DEFAULT_ADMIN_SOCKET = '/run/agentkeyd-admin/agentkeyd.sock';
+
+export interface GlobalOptions {
+  readonly socket?: string;
+  readonly adminSocket?: string;
+  readonly json?: boolean;
+  readonly timeout: number;
+}
+
+export interface Streams {
+  readonly out: (text: string) => void;
+  readonly err: (text: string) => void;
+}
+
+/**
+ * Runs `work` with a client, closes it, and prints what `work` returns: `--json` prints the value itself,
+ * else `human` renders it.
+ */
+export async function run<T>(
+  options: GlobalOptions,
+  streams: Streams,
+  which: 'shared' | 'admin',
+  work: (client: AgentKeyClient) => Promise<T>,
+  human: (value: T) => string,
+): Promise<void> {
+  const client = connect({ ...socketFor(options, which), timeoutMs: options.timeout * 1000 });
+  try {
+    const value = await work(client);
+    const text = options.json === true ? JSON.stringify(value ?? null, null, 2) : human(value);
+    if (text !== '') streams.out(text.endsWith('\n') ? text : `${text}\n`);
+  } finally {
+    client.close();
+  }
+}
+
+/** Flags win over the environment, the environment over the packaged path (DECISIONS 10). */
+function socketFor(options: GlobalOptions, which: 'shared' | 'admin'): { readonly socketPath?: string } {
+  if (which === 'admin') {
+    return {
+      socketPath: options.adminSocket ?? process.env['AGENTKEYD_ADMIN_SOCKET'] ?? DEFAULT_ADMIN_SOCKET,
+    };
+  }
+  return options.socket === undefined ? {} : { socketPath: options.socket };
+}

@@ -1,0 +1,25 @@
+/** Exit codes of `agentkey`, documented in its help and man page. Scripts may rely on them. */
+import type { KeydError } from '../wire/problem.ts';
+
+export const EXIT = {
+  ok: 0,
+  /** The daemon or issuer refused: policy, evidence, a name, a type. */
+  refused: 1,
+  usage: 2,
+  /** Nobody answers on the socket. */
+  unreachable: 3,
+  /** No such agent or resource. */
+  notFound: 4,
+  /** Hardware, issuer or queue is not available now; the same call may succeed later. */
+  tryLater: 5,
+  /** A fault of ours. */
+  internal: 70,
+} as const;
+
+export function exitCodeOf(error: KeydError): number {
+  if (error.code === 'daemon_unreachable') return EXIT.unreachable;
+  if (error.code === 'malformed_request') return EXIT.usage;
+  if (error.status === 404 || error.status === 410) return EXIT.notFound;
+  if (error.status === 429 || error.status === 503) return EXIT.tryLater;
+  return error.status >= 500 && error.code !== 'issuer_refused' ? EXIT.internal : EXIT.refused;
+}

@@ -1,0 +1,181 @@
+/** `agentkey sign ...`: typed signing from a shell. */
+import { readFileSync } from 'node:fs';
+import { Option, type Command } from 'commander';
+import { encodeBase64url } from '../wire/base64url.ts';
+import { KeydError, asKeydError } from '../wire/problem.ts';
+import { HTTP_PROFILES } from '../wire/socket/signing.ts';
+import { parseStrictJson } from '../wire/strict-json.ts';
+import { run, type GlobalOptions, type Streams } from './context.ts';
+
+interface HttpFlags {
+  readonly profile: (typeof HTTP_PROFILES)[number];
+  readonly header: readonly string[];
+  readonly data?: string;
+  readonly component: readonly string[];
+  readonly nonce?: string;
+}
+
+const collect = (value: string, all: readonly string[]): readonly string[] => [...all, value];
+
+export function addSignCommands(program: Command, streams: Streams): void {
+  const sign = program.command('sign').description('Sign a typed request');
+  const globals = (command: Command): GlobalOptions => command.optsWithGlobals();
+
+  sign
+    .command('http')
+    .description('RFC 9421 headers for a request, one "name: value" a line')
+    .argument('<agent>', 'name or id')
+    .argument('<method>', 'GET, POST, ...')
+    .argument('<uri>', 'absolute URI in canonical form')
+    .addOption(
+      new Option('--profile <profile>', 'signature profile').choices(HTTP_PROFILES).default('rfc9421'),
+    )
+    .option('-H, --header <field>', 'a header of the request, "name: value"; repeatable', collect, [])
+    .option('-d, --data <body>', 'the body; @FILE reads a file, @- standard input')
+    .option('-c, --component <name>', 'cover this component too; repeatable', collect, [])
+    .option('--nonce <challenge>', 'a verifier’s challenge')
+    .action(async (agent: string, method: string, targetUri: string, flags: HttpFlags, command: Command) => {
+      await run(
+        globals(command),
+        streams,
+        'shared',
+        async (client) =>
+          (await client.agent(agent)).signHttpMessage({
+            profile: flags.profile,
+            method,
+            targetUri,
+            headers: flags.header.map(headerField),
+            ...(flags.data === undefined ? {} : { body: readData(flags.data) }),
+            ...(flags.component.length === 0 ? {} : { components: flags.component }),
+            ...(flags.nonce === undefined ? {} : { nonce: flags.nonce }),
+          }),
+        (headers) =>
+          Object.entries(headers)
+            .map(([name, value]) => `${name}: ${value}`)
+            .join('\n'),
+      );
+    });
+
+  sign
+    .command('dpop')
+    .description('A DPoP proof (RFC 9449)')
+    .argument('<agent>', 'name or id')
+    .argument('<method>', 'HTTP method (htm)')
+    .argument('<uri>', 'URI without query and fragment (htu)')
+    .option('--nonce <nonce>', 'the server’s nonce')
+    .option('--ath <hash>', 'hash of the access token')
+    .action(
+      async (
+        agent: string,
+        htm: string,
+        htu: string,
+        flags: { readonly nonce?: string; readonly ath?: string },
+        command: Command,
+      ) => {
+        await run(
+          globals(command),
+          streams,
+          'shared',
+          async (client) => ({ proof: await (await client.agent(agent)).signDpop({ htm, htu, ...flags }) }),
+          ({ proof }) => proof,
+        );
+      },
+    );
+
+  sign
+    .command('jwt')
+    .description('A JWT of an unreserved type; the daemon sets iss, sub, iat, exp, jti')
+    .argument('<agent>', 'name or id')
+    .argument('<typ>', 'the JOSE typ')
+    .argument('<claims>', 'JSON object; @FILE reads a file, @- standard input')
+    .action(async (agent: string, typ: string, claims: string, _flags: object, command: Command) => {
+      await run(
+        globals(command),
+        streams,
+        'shared',
+        async (client) => ({ jwt: await (await client.agent(agent)).signJwt(typ, jsonObject(claims)) }),
+        ({ jwt }) => jwt,
+      );
+    });
+
+  sign
+    .command('csr')
+    .description('A PKCS#10 request over the agent’s key, PEM')
+    .argument('<agent>', 'name or id')
+    .option('--common-name <cn>', 'subject common name')
+    .option('--organization <o>', 'subject organization')
+    .option('--uri <uri>', 'URI subject alternative name; repeatable', collect, [])
+    .option('--dns <name>', 'DNS subject alternative name; repeatable', collect, [])
+    .action(
+      async (
+        agent: string,
+        flags: {
+          readonly commonName?: string;
+          readonly organization?: string;
+          readonly uri: readonly string[];
+          readonly dns: readonly string[];
+        },
+        command: Command,
+      ) => {
+        const { uri, dns, ...subject } = flags;
+        await run(
+          globals(command),
+          streams,
+          'shared',
+          async (client) => ({
+            csr: await (
+              await client.agent(agent)
+            ).signCsr({
+              ...(Object.keys(subject).length === 0 ? {} : { subject }),
+              ...(uri.length + dns.length === 0 ? {} : { sans: { uri, dns } }),
+            }),
+          }),
+          ({ csr }) => csr,
+        );
+      },
+    );
+
+  sign
+    .command('raw')
+    .description('Raw octets; refused unless policy names this agent for it')
+    .argument('<agent>', 'name or id')
+    .argument('<data>', 'the octets; @FILE reads a file, @- standard input')
+    .action(async (agent: string, data: string, _flags: object, command: Command) => {
+      await run(
+        globals(command),
+        streams,
+        'shared',
+        async (client) => ({
+          signature: encodeBase64url(await (await client.agent(agent)).signRaw(readData(data))),
+        }),
+        ({ signature }) => signature,
+      );
+    });
+}
+
+function headerField(field: string): readonly [string, string] {
+  const colon = field.indexOf(':');
+  if (colon < 1)
+    throw new KeydError('malformed_request', `--header ${JSON.stringify(field)} is not "name: value"`);
+  return [field.slice(0, colon).trim(), field.slice(colon + 1).trim()];
+}
+
+function readData(argument: string): Uint8Array {
+  if (!argument.startsWith('@')) return Buffer.from(argument);
+  const file = argument.slice(1);
+  try {
+    return readFileSync(file === '-' ? 0 : file);
+  } catch (thrown) {
+    throw new KeydError('malformed_request', `can not read ${file}: ${asKeydError(thrown).message}`, {
+      cause: thrown,
+    });
+  }
+}
+
+function jsonObject(argument: string): Readonly<Record<string, unknown>> {
+  const value = parseStrictJson(readData(argument), { maxDepth: 16, maxOctets: 64 * 1024 });
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw new KeydError('malformed_request', 'the claims must be a JSON object');
+  }
+  return value as Readonly<Record<string, unknown>>;
+}

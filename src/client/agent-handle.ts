@@ -1,0 +1,123 @@
+/** One agent: typed signing, credentials, and a fetch that signs. The key stays where it is. */
+import { encodeBase64url, decodeBase64url } from '../wire/base64url.ts';
+import type { PublicJwk } from '../wire/jwk.ts';
+import type { AgentView, CredentialsView } from '../wire/socket/agents.ts';
+import type { CsrRequest, DpopRequest, HttpMessageRequest } from '../wire/socket/signing.ts';
+import { signingFetch, type SigningFetchOptions } from './signing-fetch.ts';
+import type { CallOptions, SocketTransport } from './socket-transport.ts';
+
+/** `sign/http-message` with octets instead of their base64url. */
+export type HttpMessageInput = Omit<HttpMessageRequest, 'body'> & { readonly body?: Uint8Array };
+
+export class AgentHandle {
+  readonly #transport: SocketTransport;
+  readonly #view: AgentView;
+
+  constructor(transport: SocketTransport, view: AgentView) {
+    this.#transport = transport;
+    this.#view = view;
+  }
+
+  get id(): string {
+    return this.#view.id;
+  }
+
+  get name(): string {
+    return this.#view.name;
+  }
+
+  /** RFC 7638 thumbprint of the key as of the call that returned this handle. */
+  get kid(): string {
+    return this.#view.kid;
+  }
+
+  get publicJwk(): PublicJwk {
+    return this.#view.publicJwk;
+  }
+
+  /** Everything the daemon said about this agent. */
+  get view(): AgentView {
+    return this.#view;
+  }
+
+  /** RFC 9421 headers to attach, lower-case names. */
+  async signHttpMessage(
+    input: HttpMessageInput,
+    options: CallOptions = {},
+  ): Promise<Readonly<Record<string, string>>> {
+    const { body, ...rest } = input;
+    const request = { ...rest, ...(body === undefined ? {} : { body: encodeBase64url(body) }) };
+    const { headers } = (await this.#sign('http-message', request, options)) as {
+      readonly headers: Readonly<Record<string, string>>;
+    };
+    return headers;
+  }
+
+  /** A DPoP proof (RFC 9449), for the `DPoP` header. */
+  async signDpop(request: DpopRequest, options: CallOptions = {}): Promise<string> {
+    return ((await this.#sign('dpop', request, options)) as { readonly proof: string }).proof;
+  }
+
+  /** A JWT of type `typ`; the daemon sets iss, sub, iat, exp and jti. */
+  async signJwt(
+    typ: string,
+    claims: Readonly<Record<string, unknown>>,
+    options: CallOptions = {},
+  ): Promise<string> {
+    return ((await this.#sign('jwt', { typ, claims }, options)) as { readonly jwt: string }).jwt;
+  }
+
+  /** A PKCS#10 request over the agent's key, PEM. */
+  async signCsr(request: CsrRequest = {}, options: CallOptions = {}): Promise<string> {
+    return ((await this.#sign('csr', request, options)) as { readonly csr: string }).csr;
+  }
+
+  /** A signature over raw octets; refused unless policy names it for this agent. */
+  async signRaw(message: Uint8Array, options: CallOptions = {}): Promise<Uint8Array> {
+    const request = { message: encodeBase64url(message) };
+    const { signature } = (await this.#sign('raw', request, options)) as { readonly signature: string };
+    return decodeBase64url(signature, 'signature');
+  }
+
+  /** The credentials the daemon holds for the present key. */
+  async credentials(options: CallOptions = {}): Promise<CredentialsView> {
+    return (await this.#transport.call(
+      'GET',
+      `${this.#path}/credentials`,
+      undefined,
+      options,
+    )) as CredentialsView;
+  }
+
+  /** Has the daemon fetch new credentials from the issuer now. */
+  async renewCredentials(options: CallOptions = {}): Promise<CredentialsView> {
+    return (await this.#transport.call('POST', `${this.#path}/credentials`, {}, options)) as CredentialsView;
+  }
+
+  /** A new key under the same name and id; the old one is destroyed. */
+  async rotate(options: CallOptions = {}): Promise<AgentHandle> {
+    const view = await this.#transport.call('POST', `${this.#path}/rotate`, {}, options);
+    return new AgentHandle(this.#transport, view as AgentView);
+  }
+
+  /** Destroys the key; the name is never used again. */
+  async retire(options: CallOptions = {}): Promise<void> {
+    await this.#transport.call('DELETE', this.#path, undefined, options);
+  }
+
+  /**
+   * `fetch` whose requests this agent signs: same arguments and answer as the global one.
+   * Bodies are read whole, since their digest is signed: at most 1 MiB, streams included.
+   */
+  fetch(options: SigningFetchOptions = {}): typeof fetch {
+    return signingFetch(this, options);
+  }
+
+  get #path(): string {
+    return `/v1/agents/${this.#view.id}`;
+  }
+
+  async #sign(type: string, request: unknown, options: CallOptions): Promise<unknown> {
+    return this.#transport.call('POST', `${this.#path}/sign/${type}`, request, options);
+  }
+}

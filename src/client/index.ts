@@ -1,0 +1,15 @@
+/** `agentkeyd/client`: the SDK. No dependencies. */
+export {
+  AgentKeyClient,
+  connect,
+  DEFAULT_SOCKET,
+  type ClientOptions,
+  type CreateAgentOptions,
+} from './client.ts';
+export { AgentHandle, type HttpMessageInput } from './agent-handle.ts';
+export { signingFetch, type SigningFetchOptions } from './signing-fetch.ts';
+export { jwtSigner, rawMessageSigner, type JwtSigner, type MessageSigningKey } from './signers.ts';
+export { SocketTransport, type CallOptions, type TransportOptions } from './socket-transport.ts';
+export { KeydError, type ErrorCode, type ProblemDocument } from '../wire/problem.ts';
+export type { AgentView, CredentialsView } from '../wire/socket/agents.ts';
+export type { PublicJwk } from '../wire/jwk.ts';
