@@ -43,7 +43,6 @@ describe('agentkey', () => {
       const path: string[] = [command.name()];
       for (let at = command.parent; at?.parent; at = at.parent) path.unshift(at.name());
         path.unshift(at.name());
-      const { code, out } = await agentkey(...path, '--help');
       expect(code, path.join(' ')).toBe(0);
       expect(out).toContain('Usage: agentkey');
       expect(command.description(), path.join(' ')).not.toBe('');
