@@ -1,0 +1,85 @@
+/** Certificates as DER (RFC 5280 §4.1), signed by a key that only hardware has. */
+import { randomBytes } from 'node:crypto';
+import {
+  contextTag,
+  der,
+  DER_TAG,
+  derBitString,
+  derInteger,
+  derOid,
+  derSequence,
+  derSetOf,
+  derUtf8String,
+} from '../../wire/der.ts';
+import { ecdsaConcatToDer } from '../../wire/ecdsa-signature.ts';
+
+/** id-at-commonName */
+const COMMON_NAME = '2.5.4.3';
+/** ecdsa-with-SHA256, RFC 5758 §3.2: no parameters. */
+const ECDSA_WITH_SHA256 = '1.2.840.10045.4.3.2';
+const P256_OCTETS = 32;
+const VERSION_3 = 2;
+const SERIAL_OCTETS = 16;
+/** Years from here on are written as GeneralizedTime (§4.1.2.5). */
+const GENERALIZED_FROM_YEAR = 2050;
+
+export interface CertificateTemplate {
+  /** Names as DER. */
+  readonly issuer: Uint8Array;
+  readonly subject: Uint8Array;
+  readonly notBeforeSeconds: number;
+  readonly notAfterSeconds: number;
+  readonly subjectPublicKeyInfo: Uint8Array;
+  /** Extensions as DER, in order. */
+  readonly extensions: readonly Uint8Array[];
+}
+
+/** Signs with ES256: JOSE octets r||s over the octets given. */
+export type Es256Signer = (octets: Uint8Array) => Promise<Uint8Array>;
+
+export const EMPTY_NAME: Uint8Array = derSequence();
+
+export function commonName(text: string): Uint8Array {
+  return derSequence(derSetOf(derSequence(derOid(COMMON_NAME), derUtf8String(text))));
+}
+
+/** The certificate, DER, with a serial number of 16 random positive octets. */
+export async function signCertificate(template: CertificateTemplate, sign: Es256Signer): Promise<Uint8Array> {
+  const algorithm = derSequence(derOid(ECDSA_WITH_SHA256));
+  const tbs = derSequence(
+    der(contextTag(0), derInteger(VERSION_3)),
+    derInteger(randomSerial()),
+    algorithm,
+    template.issuer,
+    derSequence(time(template.notBeforeSeconds), time(template.notAfterSeconds)),
+    template.subject,
+    template.subjectPublicKeyInfo,
+    der(contextTag(3), derSequence(...template.extensions)),
+  );
+  const signature = ecdsaConcatToDer(await sign(tbs), P256_OCTETS);
+  return derSequence(tbs, algorithm, derBitString(signature));
+}
+
+/** RFC 7468 §5. */
+export function certificatePem(certificate: Uint8Array): string {
+  const lines =
+    Buffer.from(certificate)
+      .toString('base64')
+      .match(/.{1,64}/g) ?? [];
+  return `-----BEGIN CERTIFICATE-----\n${lines.join('\n')}\n-----END CERTIFICATE-----\n`;
+}
+
+function randomSerial(): bigint {
+  const octets = randomBytes(SERIAL_OCTETS);
+  // The highest bit is the sign; the next one keeps the length.
+  octets.writeUInt8((octets.readUInt8(0) & 0x3f) | 0x40, 0);
+  return BigInt(`0x${octets.toString('hex')}`);
+}
+
+function time(seconds: number): Uint8Array {
+  const iso = new Date(seconds * 1000).toISOString();
+  const digits = `${iso.slice(0, 19).replace(/[-:T]/g, '')}Z`;
+  return Number(iso.slice(0, 4)) < GENERALIZED_FROM_YEAR
+    ? der(DER_TAG.utcTime, Buffer.from(digits.slice(2), 'ascii'))
+    : der(DER_TAG.generalizedTime, Buffer.from(digits, 'ascii'));
+}

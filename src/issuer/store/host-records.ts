@@ -1,0 +1,106 @@
+/** A host as the issuer keeps it, and the JSON forms of what the Verifier knows about its TPM. */
+import { ASSURANCE_LEVELS, type AssuranceLevel } from '../../wire/assurance.ts';
+import { boolean, integer, object, oneOf, parse, text } from '../../wire/check.ts';
+import { parsePublicJwk, type PublicJwk } from '../../wire/jwk.ts';
+import type { BootState } from '../verifier/boot-state.ts';
+import type { Endorsement } from '../verifier/endorsement.ts';
+import { integerOf, jsonOf, octetsOf, optionalTextOf, textOf, type Row } from './rows.ts';
+
+/** An enrolled host and its standing. Times are Unix seconds. */
+export interface EnrolledHost {
+  /** Name of the AK, hex. */
+  readonly akId: string;
+  /** SHA-256 of the EK's TPMT_PUBLIC, hex. */
+  readonly ekSha256: string;
+  /** TPMT_PUBLIC of the AK. */
+  readonly akPublic: Uint8Array;
+  readonly hostKey: PublicJwk;
+  readonly auditKey: PublicJwk;
+  readonly endorsement: Endorsement;
+  readonly boot: BootState;
+  readonly assurance: AssuranceLevel;
+  /** The named development policy that accepted `software`, if one did. */
+  readonly developmentPolicy: string | undefined;
+  /** Attestation Result of the standing, JWT. */
+  readonly ear: string;
+  readonly enrolledAtSeconds: number;
+  readonly attestedAtSeconds: number;
+  readonly standingEndsAtSeconds: number;
+}
+
+/** A host that asked for enrolment and that nobody has approved. */
+export interface UnapprovedHost {
+  readonly ekSha256: string;
+  readonly network: string;
+  /** What the host says its TPM is: for people, no more. */
+  readonly tpm: string;
+  readonly firstSeenAtSeconds: number;
+  readonly lastSeenAtSeconds: number;
+}
+
+const unsigned32 = integer({ min: 0, max: 0xffff_ffff });
+const unsigned64 = text({ maxLength: 20, pattern: /^\d{1,20}$/ });
+const sha256 = text({ maxLength: 64, pattern: /^[0-9a-f]{64}$/ });
+const words = text({ maxLength: 1024 });
+
+const endorsementJson = object({
+  kind: oneOf(['vendor', 'virtual', 'test']),
+  vendor: words,
+  rootName: words,
+  rootSha256: sha256,
+  ekCertificateSha256: sha256,
+  tpm: object({
+    manufacturer: words,
+    model: words,
+    version: words,
+    family: words,
+    level: unsigned32,
+    revision: unsigned32,
+  }),
+});
+
+/** JSON has no 64-bit integers: they are decimal text. */
+const bootJson = object({
+  resetCount: unsigned32,
+  restartCount: unsigned32,
+  clock: unsigned64,
+  safe: boolean,
+  firmwareVersion: unsigned64,
+});
+
+export function serializeBoot(boot: BootState): string {
+  return JSON.stringify({
+    ...boot,
+    clock: boot.clock.toString(),
+    firmwareVersion: boot.firmwareVersion.toString(),
+  });
+}
+
+export function toEnrolledHost(row: Row): EnrolledHost {
+  const boot = parse(bootJson, jsonOf(row, 'boot'), 'internal');
+  return {
+    akId: textOf(row, 'ak_id'),
+    ekSha256: textOf(row, 'ek_sha256'),
+    akPublic: octetsOf(row, 'ak_public'),
+    hostKey: parsePublicJwk(jsonOf(row, 'host_key')),
+    auditKey: parsePublicJwk(jsonOf(row, 'audit_key')),
+    endorsement: parse(endorsementJson, jsonOf(row, 'endorsement'), 'internal'),
+    boot: { ...boot, clock: BigInt(boot.clock), firmwareVersion: BigInt(boot.firmwareVersion) },
+    assurance: parse(oneOf(ASSURANCE_LEVELS), textOf(row, 'assurance'), 'internal'),
+    developmentPolicy: optionalTextOf(row, 'development_policy'),
+    ear: textOf(row, 'ear'),
+    enrolledAtSeconds: integerOf(row, 'enrolled_at'),
+    attestedAtSeconds: integerOf(row, 'attested_at'),
+    standingEndsAtSeconds: integerOf(row, 'standing_ends_at'),
+  };
+}
+
+export function toUnapprovedHost(row: Row): UnapprovedHost {
+  return {
+    ekSha256: textOf(row, 'ek_sha256'),
+    network: textOf(row, 'network'),
+    tpm: textOf(row, 'tpm'),
+    firstSeenAtSeconds: integerOf(row, 'first_seen_at'),
+    lastSeenAtSeconds: integerOf(row, 'last_seen_at'),
+  };
+}

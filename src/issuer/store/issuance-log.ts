@@ -1,0 +1,110 @@
+/** What was issued, append-only, and which agent holds which name for good (S6, S14). */
+import type { DatabaseSync } from 'node:sqlite';
+import { inTransaction } from '../../base/sqlite.ts';
+import { canonicalJson } from '../../wire/jcs.ts';
+import { KeydError } from '../../wire/problem.ts';
+import { integerOf, jsonOf, settled, textOf } from './rows.ts';
+
+/** One issuance. Hashes are SHA-256, base64url; times Unix seconds. */
+export interface IssuanceEntry {
+  readonly issuedAtSeconds: number;
+  readonly expiresAtSeconds: number;
+  readonly akId: string;
+  readonly ekSha256: string;
+  readonly hostLabel: string;
+  readonly principal: string;
+  readonly agentId: string;
+  readonly name: string;
+  readonly spiffeId: string;
+  readonly keyThumbprint: string;
+  readonly assurance: string;
+  readonly developmentPolicy?: string;
+  /** Over M7 as it was sent: the Evidence. */
+  readonly evidenceSha256: string;
+  readonly earSha256: string;
+  readonly x509Sha256?: string;
+  readonly witJti?: string;
+  readonly agentTokenJti?: string;
+}
+
+export interface LoggedIssuance {
+  readonly sequence: number;
+  readonly entry: unknown;
+}
+
+const MAX_NAMES_PER_HOST = 10_000;
+
+export class IssuanceLog {
+  readonly #database: DatabaseSync;
+
+  constructor(database: DatabaseSync) {
+    this.#database = database;
+  }
+
+  /**
+   * Binds a name to an agent of this host, for ever.
+   * @throws KeydError `name_in_use` where the name is another agent's or the agent has another name
+   */
+  bindName(hostLabel: string, name: string, agentId: string, nowSeconds: number): Promise<void> {
+    return settled(() => {
+      inTransaction(this.#database, () => {
+        const row = this.#database
+          .prepare(
+            'SELECT name, agent_id FROM agent_names WHERE host_label = ? AND (name = ? OR agent_id = ?)',
+          )
+          .get(hostLabel, name, agentId);
+        if (row === undefined) {
+          this.#addName(hostLabel, name, agentId, nowSeconds);
+        } else if (textOf(row, 'name') !== name || textOf(row, 'agent_id') !== agentId) {
+          throw new KeydError(
+            'name_in_use',
+            'the name belongs or belonged to another agent of this host, or this agent has another name; names are never reused',
+          );
+        }
+      });
+    });
+  }
+
+  /** Appends an entry, durable before what it records is given out, and returns its sequence number. */
+  append(entry: IssuanceEntry): Promise<number> {
+    return settled(() => {
+      const { lastInsertRowid } = this.#database
+        .prepare(
+          `INSERT INTO issuances (issued_at, ak_id, host_label, agent_id, key_thumbprint, expires_at, entry)
+           VALUES (?, ?, ?, ?, ?, ?, ?)`,
+        )
+        .run(
+          entry.issuedAtSeconds,
+          entry.akId,
+          entry.hostLabel,
+          entry.agentId,
+          entry.keyThumbprint,
+          entry.expiresAtSeconds,
+          canonicalJson(entry),
+        );
+      return Number(lastInsertRowid);
+    });
+  }
+
+  /** Entries from `from` on, in order. */
+  read(from: number, limit: number): Promise<readonly LoggedIssuance[]> {
+    return settled(() =>
+      this.#database
+        .prepare('SELECT sequence, entry FROM issuances WHERE sequence >= ? ORDER BY sequence LIMIT ?')
+        .all(from, limit)
+        .map((row) => ({ sequence: integerOf(row, 'sequence'), entry: jsonOf(row, 'entry') })),
+    );
+  }
+
+  #addName(hostLabel: string, name: string, agentId: string, nowSeconds: number): void {
+    const row = this.#database
+      .prepare('SELECT count(*) AS n FROM agent_names WHERE host_label = ?')
+      .get(hostLabel);
+    if (integerOf(row ?? {}, 'n') >= MAX_NAMES_PER_HOST) {
+      throw new KeydError('name_not_permitted', `this host has used its ${MAX_NAMES_PER_HOST} agent names`);
+    }
+    this.#database
+      .prepare('INSERT INTO agent_names (host_label, name, agent_id, bound_at) VALUES (?, ?, ?, ?)')
+      .run(hostLabel, name, agentId, nowSeconds);
+  }
+}

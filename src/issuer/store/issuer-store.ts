@@ -1,0 +1,40 @@
+/** The issuer's state. All SQL of the issuer is in this folder. */
+import { join } from 'node:path';
+import { openStateDatabase } from '../../base/sqlite.ts';
+import { HostStore } from './host-store.ts';
+import { IssuanceLog } from './issuance-log.ts';
+import { KeyStore } from './key-store.ts';
+import { NonceStore } from './nonce-store.ts';
+import { MIGRATIONS } from './schema.ts';
+import { SessionStore } from './session-store.ts';
+
+export interface IssuerStore {
+  readonly keys: KeyStore;
+  readonly hosts: HostStore;
+  readonly sessions: SessionStore;
+  readonly nonces: NonceStore;
+  readonly issuances: IssuanceLog;
+  /** Rejects where the state can not be read. */
+  check(): Promise<void>;
+  close(): void;
+}
+
+/** Opens `issuer.db` in the state directory. @throws KeydError `state_newer` */
+export function openIssuerStore(stateDirectory: string): IssuerStore {
+  const database = openStateDatabase({ path: join(stateDirectory, 'issuer.db'), migrations: MIGRATIONS });
+  return {
+    keys: new KeyStore(database),
+    hosts: new HostStore(database),
+    sessions: new SessionStore(database),
+    nonces: new NonceStore(database),
+    issuances: new IssuanceLog(database),
+    check: () =>
+      new Promise((resolve) => {
+        database.prepare('SELECT count(*) FROM issuer_keys').get();
+        resolve();
+      }),
+    close: () => {
+      database.close();
+    },
+  };
+}

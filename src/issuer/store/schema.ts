@@ -1,0 +1,98 @@
+/** The issuer's tables. Times are Unix seconds. Plain types and keys only, so that PostgreSQL can hold the same. */
+
+/** Released scripts never change; what comes later is appended (base/sqlite.ts). */
+export const MIGRATIONS: readonly string[] = [
+  `
+CREATE TABLE issuer_keys (
+  purpose TEXT PRIMARY KEY,
+  key_id TEXT NOT NULL UNIQUE,
+  public_jwk TEXT,
+  created_at INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE ca_certificates (
+  key_id TEXT PRIMARY KEY,
+  der BLOB NOT NULL,
+  created_at INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE hosts (
+  ak_id TEXT PRIMARY KEY,
+  ek_sha256 TEXT NOT NULL UNIQUE,
+  ak_public BLOB NOT NULL,
+  host_key TEXT NOT NULL,
+  host_key_thumbprint TEXT NOT NULL UNIQUE,
+  audit_key TEXT NOT NULL,
+  -- JSON: what the EK certificate vouches for, and where the TPM stands in its life.
+  endorsement TEXT NOT NULL,
+  boot TEXT NOT NULL,
+  assurance TEXT NOT NULL,
+  development_policy TEXT,
+  ear TEXT NOT NULL,
+  enrolled_at INTEGER NOT NULL,
+  attested_at INTEGER NOT NULL,
+  standing_ends_at INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE unapproved_hosts (
+  ek_sha256 TEXT PRIMARY KEY,
+  network TEXT NOT NULL,
+  tpm TEXT NOT NULL,
+  first_seen_at INTEGER NOT NULL,
+  last_seen_at INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE sessions (
+  session TEXT PRIMARY KEY,
+  op TEXT NOT NULL,
+  -- Who it was opened for: EK hash or AK Name, hex.
+  subject TEXT NOT NULL,
+  network TEXT NOT NULL,
+  challenge TEXT NOT NULL,
+  data TEXT NOT NULL,
+  opened_at INTEGER NOT NULL,
+  expires_at INTEGER NOT NULL
+) STRICT;
+CREATE INDEX sessions_by_subject ON sessions (op, subject, network);
+CREATE INDEX sessions_by_network ON sessions (op, network);
+CREATE INDEX sessions_by_expiry ON sessions (expires_at);
+
+CREATE TABLE host_nonces (
+  host_key_thumbprint TEXT NOT NULL,
+  nonce TEXT NOT NULL,
+  expires_at INTEGER NOT NULL,
+  PRIMARY KEY (host_key_thumbprint, nonce)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX host_nonces_by_expiry ON host_nonces (expires_at);
+
+CREATE TABLE agent_names (
+  host_label TEXT NOT NULL,
+  name TEXT NOT NULL,
+  agent_id TEXT NOT NULL,
+  bound_at INTEGER NOT NULL,
+  PRIMARY KEY (host_label, name),
+  UNIQUE (host_label, agent_id)
+) STRICT;
+CREATE TRIGGER agent_names_are_never_rebound BEFORE UPDATE ON agent_names
+BEGIN SELECT RAISE(ABORT, 'agent names are never bound again'); END;
+CREATE TRIGGER agent_names_are_never_freed BEFORE DELETE ON agent_names
+BEGIN SELECT RAISE(ABORT, 'agent names are never freed'); END;
+
+CREATE TABLE issuances (
+  sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+  issued_at INTEGER NOT NULL,
+  ak_id TEXT NOT NULL,
+  host_label TEXT NOT NULL,
+  agent_id TEXT NOT NULL,
+  key_thumbprint TEXT NOT NULL,
+  expires_at INTEGER NOT NULL,
+  -- The whole entry, RFC 8785 canonical JSON: the leaf of the transparency log.
+  entry TEXT NOT NULL
+) STRICT;
+CREATE INDEX issuances_by_agent ON issuances (agent_id, sequence);
+CREATE TRIGGER issuances_are_never_changed BEFORE UPDATE ON issuances
+BEGIN SELECT RAISE(ABORT, 'the issuance log is append-only'); END;
+CREATE TRIGGER issuances_are_never_removed BEFORE DELETE ON issuances
+BEGIN SELECT RAISE(ABORT, 'the issuance log is append-only'); END;
+`,
+];
