@@ -5,7 +5,7 @@ export type HandleKind = 'permanent' | 'pcr' | 'transient' | 'persistent' | 'nv'
 
 /**
  * A resource of one connection. It is void after `reopen` and after the command that ends it; a
- * command given a void handle rejects with `TSS2_ESYS_RC_BAD_TR` (0x7000D).
+ * command given a void handle rejects with `TSS2_ESYS_RC_BAD_TR` (0x70018).
  */
 export class EsysHandle {
   readonly kind: HandleKind;
@@ -26,6 +26,11 @@ export const PERMANENT = {
   endorsement: new EsysHandle(0x10b, 'permanent'),
   platform: new EsysHandle(0x10c, 'permanent'),
 } as const;
+
+/** PCR `index`, 0 to 23 on a PC. */
+export function pcrHandle(index: number): EsysHandle {
+  return new EsysHandle(index, 'pcr');
+}
 
 /** TPMA_SESSION (TPM 2.0 Part 2, 8.4) for one use of a session; what is absent is clear. */
 export interface SessionAttributes {

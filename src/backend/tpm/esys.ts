@@ -35,7 +35,7 @@ interface NativeConnection {
 }
 
 interface NativeModule {
-  readonly open: (tcti: string, queueLimit: number) => Promise<NativeConnection>;
+  readonly EsysConnection: new (tcti: string, queueLimit: number) => NativeConnection;
 }
 
 let nativeModule: NativeModule | undefined;
@@ -66,6 +66,9 @@ function native(): NativeModule {
 export class EsysConnection extends EsysCommands {
   readonly #native: NativeConnection;
   readonly #dropped: FinalizationRegistry<number>;
+  /** Handles of this connection: another's number would mean another resource here. */
+  readonly #own = new WeakSet<EsysHandle>();
+  #closing: Promise<void> | undefined;
 
   private constructor(connection: NativeConnection) {
     super();
@@ -80,11 +83,15 @@ export class EsysConnection extends EsysCommands {
    * is `/run/x/tpm.ctrl`) or `swtpm:host=127.0.0.1,port=2321` (Tss2_TctiLdr_Initialize, Esys_Initialize).
    */
   static async open(tcti: string, options: { readonly queueLimit?: number } = {}): Promise<EsysConnection> {
+    const connection = new (native().EsysConnection)(tcti, options.queueLimit ?? DEFAULT_QUEUE_LIMIT);
+    const opened = new EsysConnection(connection);
     try {
-      return new EsysConnection(await native().open(tcti, options.queueLimit ?? DEFAULT_QUEUE_LIMIT));
+      await opened.reopen();
     } catch (thrown) {
-      throw typed(thrown);
+      await opened.close();
+      throw thrown;
     }
+    return opened;
   }
 
   /** True after a TCTI fault: the ESYS context is of no more use until `reopen`. */
@@ -99,11 +106,12 @@ export class EsysConnection extends EsysCommands {
 
   /** Flushes what is still loaded, ends the thread and the context. Queued commands come first. */
   async close(): Promise<void> {
-    await this.#settle(this.#native.close());
+    this.#closing ??= this.#settle(this.#native.close()).then(() => undefined);
+    await this.#closing;
   }
 
   protected override async run<T>(command: string, args: object): Promise<T> {
-    return (await this.#settle(this.#native.run(command, lower(args)))) as T;
+    return (await this.#settle(this.#native.run(command, this.#lower(args)))) as T;
   }
 
   async #settle(reply: Promise<unknown>): Promise<unknown> {
@@ -120,7 +128,40 @@ export class EsysConnection extends EsysCommands {
   #lift(reply: NativeReply): object {
     const handle = new EsysHandle(reply.handle.id, reply.handle.kind);
     this.#dropped.register(handle, handle.id);
+    this.#own.add(handle);
     return { ...reply, handle };
+  }
+
+  /** Handles by their numbers, as the addon takes them. */
+  #lower(args: object): object {
+    const entries = Object.entries(args).map(([name, value]: [string, unknown]) => [
+      name,
+      value instanceof EsysHandle
+        ? this.#idOf(value)
+        : name === 'sessions'
+          ? this.#lowerSessions(value)
+          : value,
+    ]);
+    return Object.fromEntries(entries) as object;
+  }
+
+  #lowerSessions(value: unknown): unknown {
+    if (!Array.isArray(value)) return value;
+    return (value as readonly (SessionUse | undefined)[]).map((use) =>
+      use === undefined
+        ? undefined
+        : {
+            session: this.#idOf(use.session),
+            ...(use.attributes === undefined ? {} : { attributes: sessionBits(use.attributes) }),
+          },
+    );
+  }
+
+  #idOf(handle: EsysHandle): number {
+    const isEveryones = handle.kind === 'permanent' || handle.kind === 'pcr';
+    if (!isEveryones && !this.#own.has(handle))
+      throw new TypeError('the handle belongs to another connection');
+    return handle.id;
   }
 }
 
@@ -130,27 +171,6 @@ interface NativeReply {
 
 function isNativeReply(value: unknown): value is NativeReply {
   return typeof value === 'object' && value !== null && 'handle' in value;
-}
-
-/** Handles by their numbers, as the addon takes them. */
-function lower(args: object): object {
-  const entries = Object.entries(args).map(([name, value]: [string, unknown]) => [
-    name,
-    value instanceof EsysHandle ? value.id : name === 'sessions' ? lowerSessions(value) : value,
-  ]);
-  return Object.fromEntries(entries) as object;
-}
-
-function lowerSessions(value: unknown): unknown {
-  if (!Array.isArray(value)) return value;
-  return (value as readonly (SessionUse | undefined)[]).map((use) =>
-    use === undefined
-      ? undefined
-      : {
-          session: use.session.id,
-          ...(use.attributes === undefined ? {} : { attributes: sessionBits(use.attributes) }),
-        },
-  );
 }
 
 /** TPMA_SESSION, TPM 2.0 Part 2, 8.4. */
