@@ -2,9 +2,9 @@
  * X.509 certificates (RFC 5280) read with our own strict DER, so that what is judged and what is verified are
  * the same octets: no second parser can see another certificate.
  */
-import { createPublicKey, verify, type KeyObject } from 'node:crypto';
+import type { KeyObject } from 'node:crypto';
 import { contextTag, DER_TAG, readWhole, type DerReader } from './der.ts';
-import { KeydError } from './problem.ts';
+import { importPublicKey, type SignedOctets } from './x509-signature.ts';
 
 export interface X509Extension {
   readonly critical: boolean;
@@ -13,9 +13,8 @@ export interface X509Extension {
 }
 
 /** A certificate taken apart; nothing in it has been judged. Octets are views of `encoded`. */
-export interface X509Fields {
+export interface X509Fields extends SignedOctets {
   readonly encoded: Uint8Array;
-  readonly tbs: Uint8Array;
   /** Lower-case hex of the INTEGER's content. */
   readonly serialNumber: string;
   /** Names as encoded; compared octet for octet. */
@@ -28,28 +27,12 @@ export interface X509Fields {
   readonly publicKeyAlgorithm: string;
   /** By object identifier. */
   readonly extensions: ReadonlyMap<string, X509Extension>;
-  /** Object identifier; inside and outside of the signed part they agree. */
-  readonly signatureAlgorithm: string;
-  readonly signature: Uint8Array;
 }
 
 export interface NameAttribute {
   readonly type: string;
   readonly value: string;
 }
-
-/** Signatures that are accepted, by object identifier (RFC 5758 §3, RFC 4055 §5). No SHA-1, no MD5. */
-const SIGNATURE_HASH: Readonly<Record<string, 'sha256' | 'sha384' | 'sha512'>> = {
-  '1.2.840.113549.1.1.11': 'sha256',
-  '1.2.840.113549.1.1.12': 'sha384',
-  '1.2.840.113549.1.1.13': 'sha512',
-  '1.2.840.10045.4.3.2': 'sha256',
-  '1.2.840.10045.4.3.3': 'sha384',
-  '1.2.840.10045.4.3.4': 'sha512',
-};
-const RSA_ENCRYPTION = '1.2.840.113549.1.1.1';
-const EC_PUBLIC_KEY = '1.2.840.10045.2.1';
-const RSAES_OAEP = '1.2.840.113549.1.1.7';
 
 const VERSION_3 = 2;
 const MAX_EXTENSIONS = 64;
@@ -94,7 +77,7 @@ export function parseCertificate(encoded: Uint8Array, what = 'certificate'): X50
         subjectPublicKeyInfo,
         publicKeyAlgorithm: readWhole(subjectPublicKeyInfo, what, readKeyAlgorithm),
         extensions,
-        signatureAlgorithm: readWhole(innerAlgorithm.encoded, what, readAlgorithm),
+        signatureAlgorithm: innerAlgorithm.encoded,
         signature: signature.octets,
       };
     });
@@ -102,38 +85,11 @@ export function parseCertificate(encoded: Uint8Array, what = 'certificate'): X50
 }
 
 /**
- * The subject's public key: RSA or EC. RSAES-OAEP keys, which certificates of TPM 1.2 carry, are refused.
+ * The subject's public key: RSA, EC or Ed25519. RSAES-OAEP keys, which certificates of TPM 1.2 carry, are refused.
  * @throws KeydError `malformed_structure`
  */
 export function certificatePublicKey(certificate: X509Fields, what = 'certificate'): KeyObject {
   return importPublicKey(certificate.subjectPublicKeyInfo, certificate.publicKeyAlgorithm, what);
-}
-
-/** A SubjectPublicKeyInfo as a key, RSA or EC only. @throws KeydError `malformed_structure` */
-export function importPublicKey(spki: Uint8Array, algorithm: string, what: string): KeyObject {
-  if (algorithm === RSAES_OAEP) {
-    throw new KeydError('malformed_structure', `${what} has an RSAES-OAEP key, as TPM 1.2 certificates have`);
-  }
-  if (algorithm !== RSA_ENCRYPTION && algorithm !== EC_PUBLIC_KEY) {
-    throw new KeydError('malformed_structure', `${what} has a key of type ${algorithm}, neither RSA nor EC`);
-  }
-  try {
-    return createPublicKey({ key: Buffer.from(spki), format: 'der', type: 'spki' });
-  } catch (cause) {
-    throw new KeydError('malformed_structure', `${what} has a public key that can not be read`, { cause });
-  }
-}
-
-/** Whether `key` signed `tbs`; false for an algorithm that is not accepted or does not fit the key. */
-export function verifySigned(
-  signed: { readonly tbs: Uint8Array; readonly signatureAlgorithm: string; readonly signature: Uint8Array },
-  key: KeyObject,
-): boolean {
-  const hash = SIGNATURE_HASH[signed.signatureAlgorithm];
-  if (hash === undefined) return false;
-  const isRsa = signed.signatureAlgorithm.startsWith('1.2.840.113549.');
-  if (key.asymmetricKeyType !== (isRsa ? 'rsa' : 'ec')) return false;
-  return verify(hash, signed.tbs, key, signed.signature);
 }
 
 /** Every attribute of a distinguished name, in order, multi-valued RDNs flattened. @throws `malformed_structure` */
@@ -206,14 +162,14 @@ export function readExtensions(reader: DerReader): ReadonlyMap<string, X509Exten
   return extensions;
 }
 
-const TEXT_TAGS: readonly number[] = [DER_TAG.utf8String, DER_TAG.printableString, DER_TAG.ia5String];
+const ASCII_TAGS: readonly number[] = [DER_TAG.printableString, DER_TAG.ia5String];
 
 function readText(reader: DerReader): string {
   if (reader.nextIs(DER_TAG.utf8String)) return reader.utf8String();
   const { tag, content } = reader.element();
   const text = Buffer.from(content).toString('latin1');
   // Other string types (T61, BMP) are told apart by their octets, never by a guess at their meaning.
-  return TEXT_TAGS.includes(tag) && /^[\x20-\x7e]*$/.test(text)
+  return ASCII_TAGS.includes(tag) && /^[\x20-\x7e]*$/.test(text)
     ? text
     : `#${Buffer.from(content).toString('hex')}`;
 }

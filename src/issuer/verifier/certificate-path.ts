@@ -1,7 +1,8 @@
 /** Path from an EK certificate to a pinned root (RFC 5280 §6, as far as EK hierarchies use it). */
 import type { KeyObject } from 'node:crypto';
 import { KeydError } from '../../wire/problem.ts';
-import { certificatePublicKey, readName, verifySigned, type X509Fields } from '../../wire/x509.ts';
+import { certificatePublicKey, readName, type X509Fields } from '../../wire/x509.ts';
+import { verifySigned } from '../../wire/x509-signature.ts';
 import {
   authorityKeyIdentifier,
   basicConstraints,

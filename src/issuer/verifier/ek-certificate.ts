@@ -92,6 +92,12 @@ export function checkEkProfile(ek: EkCertificate, policy: TpmModelPolicy, verdic
   if (hasKeyUsage(certificate, 'keyCertSign') === true) verdict.reject('its key may sign certificates');
 
   const model = readTpmModel(certificate, verdict);
+  judgeTpmModel(model, policy, verdict);
+  return model;
+}
+
+/** Whether the model is wanted: family 2.0, revision floor, deny-list. */
+export function judgeTpmModel(model: TpmModel, policy: TpmModelPolicy, verdict: Verdict): void {
   if (model.family !== '2.0') verdict.deny(`the TPM is of family ${JSON.stringify(model.family)}, not "2.0"`);
   if (model.revision < policy.minimumRevision) {
     verdict.deny(
@@ -106,7 +112,6 @@ export function checkEkProfile(ek: EkCertificate, policy: TpmModelPolicy, verdic
   );
   if (denied !== undefined)
     verdict.deny(`${model.manufacturer} ${model.model} is not accepted: ${denied.reason}`);
-  return model;
 }
 
 function readTpmModel(certificate: X509Fields, verdict: Verdict): TpmModel {

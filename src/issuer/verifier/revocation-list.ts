@@ -1,18 +1,16 @@
 /** Certificate revocation lists (RFC 5280 §5): full lists of one issuer, as EK vendors publish them. */
 import type { KeyObject } from 'node:crypto';
 import { contextTag, DER_TAG, readWhole, type DerReader } from '../../wire/der.ts';
-import { readAlgorithm, readExtensions, readTime, verifySigned } from '../../wire/x509.ts';
+import { readExtensions, readTime } from '../../wire/x509.ts';
+import { verifySigned, type SignedOctets } from '../../wire/x509-signature.ts';
 
-export interface RevocationList {
+export interface RevocationList extends SignedOctets {
   readonly issuer: Uint8Array;
   readonly thisUpdateSeconds: number;
   /** Without it the list never grows old (RFC 5280 demands it; some vendors leave it out). */
   readonly nextUpdateSeconds: number | undefined;
   /** Serial numbers, lower-case hex of the INTEGER's content. */
   readonly revoked: ReadonlySet<string>;
-  readonly tbs: Uint8Array;
-  readonly signatureAlgorithm: string;
-  readonly signature: Uint8Array;
 }
 
 const VERSION_2 = 1;
@@ -47,7 +45,7 @@ export function parseRevocationList(encoded: Uint8Array): RevocationList {
     return {
       ...fields,
       tbs: tbsElement.encoded,
-      signatureAlgorithm: readWhole(outerAlgorithm.encoded, 'revocation list', readAlgorithm),
+      signatureAlgorithm: outerAlgorithm.encoded,
       signature: signature.octets,
     };
   });

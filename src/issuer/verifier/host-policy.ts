@@ -1,0 +1,87 @@
+/** What an approved host may have (checks 7 and 27): the record that an operator's approval writes. */
+import { matchesNamePattern, parseAgentName } from '../../wire/agent-name.ts';
+import type { CredentialKind, CredentialRequest } from '../../wire/issuance/issue.ts';
+import type { Appraisal } from './checks.ts';
+
+/** A PKCS#11 token that the operator registered for a host, as its CK_TOKEN_INFO says, without padding. */
+export interface RegisteredToken {
+  readonly manufacturer: string;
+  readonly model: string;
+  readonly serial: string;
+}
+
+export interface HostRecord {
+  /** SHA-256 of the EK's TPMT_PUBLIC, lower-case hex: who this host is. */
+  readonly ekHash: string;
+  /** `<host>` in the identifiers of its agents. */
+  readonly label: string;
+  /** Names its agents may have, `*` for any characters of a segment. */
+  readonly namePatterns: readonly string[];
+  /** Who answers for the host's agents. */
+  readonly principal: string;
+  readonly maxTtlSeconds: number;
+  /** Kinds of credential its agents may have. */
+  readonly profiles: readonly CredentialKind[];
+  readonly tokens: readonly RegisteredToken[];
+  /** Issuances within any hour, all agents together. */
+  readonly maxIssuancesPerHour: number;
+}
+
+export interface IssueFacts {
+  readonly request: CredentialRequest;
+  /** Issuances to this host in the last hour, this one not counted. */
+  readonly issuedInLastHour: number;
+}
+
+/** Check 7. @throws KeydError `host_not_approved` */
+export function checkKnownHost(
+  appraisal: Appraisal,
+  host: HostRecord | undefined,
+  ekHash: string,
+): HostRecord {
+  return appraisal.check(7, (verdict) => {
+    if (host?.ekHash !== ekHash) {
+      return verdict.deny(
+        `no approved host has the EK ${ekHash}; an operator approves it by that hash`,
+        'host_not_approved',
+      );
+    }
+    return host;
+  });
+}
+
+/** Why this host may not have these credentials, or undefined (check 27). */
+export function mayIssue(host: HostRecord, facts: IssueFacts): string | undefined {
+  const { request } = facts;
+  const name = parseAgentName(request.name);
+  if (name.depth > 0) return `${name.text} is a sub-agent; those are made by delegation, not by issuance`;
+  if (!host.namePatterns.some((pattern) => matchesNamePattern(pattern, name))) {
+    return `the name ${name.text} is outside the patterns of ${host.label}: ${host.namePatterns.join(', ') || 'none'}`;
+  }
+  const kind = request.creds.find((credential) => !host.profiles.includes(credential));
+  if (kind !== undefined) return `${host.label} may not have ${kind} credentials`;
+  if (new Set(request.creds).size !== request.creds.length) return 'a kind of credential is asked for twice';
+  if (request.ttlSeconds > host.maxTtlSeconds) {
+    return `a life of ${request.ttlSeconds} s is asked for; ${host.label} may have ${host.maxTtlSeconds} s`;
+  }
+  if (facts.issuedInLastHour >= host.maxIssuancesPerHour) {
+    return `${host.label} has had its ${host.maxIssuancesPerHour} issuances of this hour`;
+  }
+  return undefined;
+}
+
+/** Check 27. @throws KeydError `name_not_permitted` */
+export function checkPermission(appraisal: Appraisal, host: HostRecord, facts: IssueFacts): void {
+  appraisal.check(27, (verdict) => {
+    const reason = mayIssue(host, facts);
+    if (reason !== undefined) verdict.deny(reason, 'name_not_permitted');
+  });
+}
+
+/** The registration of a token for this host, all three fields equal. */
+export function registeredToken(host: HostRecord, token: RegisteredToken): RegisteredToken | undefined {
+  return host.tokens.find(
+    ({ manufacturer, model, serial }) =>
+      manufacturer === token.manufacturer && model === token.model && serial === token.serial,
+  );
+}
