@@ -18,14 +18,18 @@ const HOP_BY_HOP = new Set([
   'upgrade',
 ]);
 
-/** Fields by which frameworks run another method or target than the one in the request line. */
-const OVERRIDES = new Set([
+/** Fields by which frameworks run another method or path than the one in the request line. */
+export const OVERRIDE_FIELDS: ReadonlySet<string> = new Set([
   'x-http-method',
   'x-http-method-override',
   'x-method-override',
   'x-original-method',
   'x-original-url',
   'x-rewrite-url',
+]);
+
+/** Fields by which a proxy tells the authority it was asked for; a caller has no business with them. */
+const FORWARDING_FIELDS = new Set([
   'forwarded',
   'x-forwarded-host',
   'x-forwarded-port',
@@ -83,7 +87,9 @@ const ALWAYS_SINGLE = new Set([
 
 function checkName(name: string): void {
   if (HOP_BY_HOP.has(name)) refuse(`${name} is a hop-by-hop field`);
-  if (OVERRIDES.has(name)) refuse(`${name} could make the server run another request than the one judged`);
+  if (OVERRIDE_FIELDS.has(name) || FORWARDING_FIELDS.has(name)) {
+    refuse(`${name} could make the server run another request than the one judged`);
+  }
   if (DAEMON_OWNED.has(name) || name.startsWith('signature')) refuse(`${name} is the daemon's to set`);
 }
 

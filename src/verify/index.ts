@@ -1,0 +1,24 @@
+/** `agentkeyd/verify`: what a resource server needs to know who asks, and that it is asked once. */
+export { createVerifier, type VerifiedRequest, type Verifier, type VerifierOptions } from './verifier.ts';
+export type { CredentialSources, PinnedAgent, VerifiedAgent } from './signing-key.ts';
+export {
+  parseOrigins,
+  parseProxies,
+  rebuildTarget,
+  type Origins,
+  type ReceivedRequest,
+} from './received-request.ts';
+export { MemoryNonceStore, type MemoryNonceStoreOptions, type NonceStore } from './nonce-store.ts';
+export { SqliteNonceStore, type SqliteNonceStoreOptions } from './sqlite-nonce-store.ts';
+export { trustedKey, trustedKeys, type TrustedKey } from './trusted-keys.ts';
+export { verifyWit, type TokenClock, type WitTrust } from './wit.ts';
+export { verifyAgentToken, type AgentTokenIssuer } from './agent-token.ts';
+export type { ConfirmedToken } from './confirmed-token.ts';
+export { verifyDpop, type DpopExpectations, type VerifiedDpop } from './dpop.ts';
+export { agentAuth, verifiedBody, verifiedJson, verifiedRequest, type AgentAuthOptions } from './express.ts';
+export { KeydError, type ErrorCode, type ProblemDocument } from '../wire/problem.ts';
+export type { AssuranceLevel } from '../wire/assurance.ts';
+export type { FieldLine } from '../wire/field-lines.ts';
+export type { ProfileName } from '../wire/profiles.ts';
+export type { PublicJwk } from '../wire/jwk.ts';
+export type { TargetUri } from '../wire/target-uri.ts';
