@@ -278,7 +278,9 @@ describe('leaving', () => {
     let told: unknown;
     const late = outcome(
       queue.run(ask('uid:1', { timeoutMs: 50 }), (signal) => {
-        signal.addEventListener('abort', () => (told = signal.reason));
+        signal.addEventListener('abort', () => {
+          told = signal.reason;
+        });
         return takes(300)();
       }),
     );
