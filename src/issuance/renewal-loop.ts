@@ -88,13 +88,14 @@ export class RenewalLoop {
     if (this.#running) return;
     this.#running = true;
     for (let due = this.#due(); due.length > 0 && !this.#stopped; due = this.#due()) {
-      for (const task of due) if (!this.#stopped) await this.#run(task);
+      for (const task of due) await this.#run(task);
     }
     this.#running = false;
     this.#schedule(Math.min(LONGEST_WAIT_MS, Math.max(50, this.#nextDueMs() - this.#parts.now())));
   }
 
   async #run(task: Task): Promise<void> {
+    if (this.#stopped) return;
     try {
       await task.run();
     } catch (thrown) {
