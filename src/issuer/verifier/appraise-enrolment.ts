@@ -1,5 +1,5 @@
 /** Message A: is this AK in a TPM that a vendor endorses and an operator approved? Checks 1 to 22 but 18. */
-import { createHash, createHmac, timingSafeEqual } from 'node:crypto';
+import { createHash, createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
 import { activationMessage } from '../../wire/attested-data.ts';
 import {
   enrolmentBound,
@@ -25,6 +25,7 @@ import { checkChallenge, type ConsumedChallenge } from './consumed-challenge.ts'
 import { checkEkProfile, parseEkCertificate } from './ek-certificate.ts';
 import { endorsementOf, TEST_ROOT, type Endorsement } from './endorsement.ts';
 import { checkKnownHost, type HostRecord } from './host-policy.ts';
+import { makeCredential, type Credential } from './make-credential.ts';
 import { checkQuotedPcrs, checkQuoteSignature } from './quote.ts';
 
 export interface EnrolmentRequestInput {
@@ -69,9 +70,9 @@ export interface EnrolmentResult extends EnrolmentCandidate {
   readonly passed: readonly CheckNumber[];
 }
 
-/**
- * SHA-256 of an EK's TPMT_PUBLIC, lower-case hex: the name of a host in inventories and challenges.
- */
+const CREDENTIAL_SECRET_OCTETS = 32;
+
+/** SHA-256 of an EK's TPMT_PUBLIC, lower-case hex: the name of a host in inventories and challenges. */
 export function ekHashOf(ekPublic: Uint8Array): string {
   return createHash('sha256').update(ekPublic).digest('hex');
 }
@@ -83,6 +84,15 @@ export function ekHashOf(ekPublic: Uint8Array): string {
 export function appraiseEnrolmentRequest(input: EnrolmentRequestInput): EnrolmentCandidate {
   const appraisal = new Appraisal();
   return judgeRequest(appraisal, input, parseRequest(appraisal, input.request));
+}
+
+/** The credential of M2 and the secret in it, 32 octets, which the issuer keeps with the session. */
+export function makeEnrolmentCredential(candidate: EnrolmentCandidate): {
+  readonly secret: Uint8Array;
+  readonly credential: Credential;
+} {
+  const secret = randomBytes(CREDENTIAL_SECRET_OCTETS);
+  return { secret, credential: makeCredential(candidate.ek, candidate.ak.name, secret) };
 }
 
 /**

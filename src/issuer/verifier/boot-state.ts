@@ -1,4 +1,5 @@
 /** Checks 19 and 20: evidence of one boot, never older than what was seen, by firmware that is accepted. */
+import { CHALLENGE_LIFETIME_SECONDS } from '../../wire/issuance/challenge.ts';
 import type { Attest } from '../../wire/tpm/attest.ts';
 import type { AppraisalPolicy, FirmwareFloor } from './appraisal-policy.ts';
 import type { Appraisal, Verdict } from './checks.ts';
@@ -16,6 +17,9 @@ export interface BootState {
   readonly safe: boolean;
   readonly firmwareVersion: bigint;
 }
+
+// Two honest answers may overtake each other on the way, by no more than a challenge lives.
+const CLOCK_TOLERANCE_MS = BigInt(CHALLENGE_LIFETIME_SECONDS * 1000);
 
 /** How evidence must lie to what is stored. */
 export type BootRule =
@@ -64,7 +68,8 @@ export function checkBootState(
     if (rule === 'same-boot' && !sameBoot(boot, stored)) {
       verdict.reject('the TPM was restarted since its last attestation; attest again');
     }
-    return { boot, history: 'continued' };
+    const overtaken = isOrdered(boot, stored) && boot.clock < stored.clock;
+    return { boot: overtaken ? { ...boot, clock: stored.clock } : boot, history: 'continued' };
   });
 }
 
@@ -109,9 +114,14 @@ function wentBack(boot: BootState, stored: BootState): string | undefined {
   if (boot.restartCount < stored.restartCount) {
     return `restartCount went back from ${stored.restartCount} to ${boot.restartCount}`;
   }
-  // Without `safe` on both sides the clock says nothing about order (Part 1 §36.3.2).
-  const ordered = boot.restartCount === stored.restartCount && boot.safe && stored.safe;
-  return ordered && boot.clock < stored.clock ? 'the clock went back within one boot' : undefined;
+  return isOrdered(boot, stored) && boot.clock + CLOCK_TOLERANCE_MS < stored.clock
+    ? 'the clock went back within one boot'
+    : undefined;
+}
+
+/** Without `safe` on both sides the clock says nothing about order (Part 1 §36.3.2). */
+function isOrdered(boot: BootState, stored: BootState): boolean {
+  return sameBoot(boot, stored) && boot.safe && stored.safe;
 }
 
 function sameBoot(
