@@ -99,6 +99,8 @@ export interface HostApi {
 export interface HostStatus {
   readonly state: 'not-configured' | 'not-enrolled' | 'enrolled' | 'attestation-failing';
   readonly issuer: string | null;
+  /** SHA-256 of the EK's TPMT_PUBLIC, lower-case hex: what an operator approves in hosts.toml. */
+  readonly ekSha256: string | null;
   readonly akId: string | null;
   readonly label: string | null;
   readonly assurance: string | null;
