@@ -1,0 +1,58 @@
+/** SHA-256 of running executables, each file hashed once. */
+import { createHash } from 'node:crypto';
+import { open } from 'node:fs/promises';
+import { statSync, type BigIntStats } from 'node:fs';
+
+/** Larger executables are not hashed: their hash is unknown. */
+const MAX_EXECUTABLE_OCTETS = 1024n * 1024n * 1024n;
+const MAX_REMEMBERED = 256;
+
+/**
+ * Which file a link such as `/proc/PID/exe` leads to, as text that changes with its content: device, inode,
+ * size, modification and change time. Undefined where we may not look (CAP_SYS_PTRACE, DECISIONS 9).
+ */
+export function executableIdentity(link: string): string | undefined {
+  try {
+    return identity(statSync(link, { bigint: true }));
+  } catch {
+    return undefined;
+  }
+}
+
+export class ExecutableHashes {
+  readonly #hashes = new Map<string, Promise<string | undefined>>();
+
+  /**
+   * Lower-case hex SHA-256 of the file that `link` leads to, provided it still is the file `expected`.
+   * Undefined where it can not be read, is too large or has changed.
+   */
+  async hash(link: string, expected: string): Promise<string | undefined> {
+    const remembered = this.#hashes.get(expected);
+    if (remembered !== undefined) return remembered;
+    const hashing = hashFile(link, expected).catch(() => undefined);
+    this.#hashes.set(expected, hashing);
+    const [oldest] = this.#hashes.keys();
+    if (this.#hashes.size > MAX_REMEMBERED && oldest !== undefined) this.#hashes.delete(oldest);
+    const result = await hashing;
+    // A process that was not readable once may be later; only an answer is remembered.
+    if (result === undefined) this.#hashes.delete(expected);
+    return result;
+  }
+}
+
+async function hashFile(link: string, expected: string): Promise<string | undefined> {
+  const file = await open(link, 'r');
+  try {
+    const before = await file.stat({ bigint: true });
+    if (identity(before) !== expected || before.size > MAX_EXECUTABLE_OCTETS) return undefined;
+    const hash = createHash('sha256');
+    for await (const chunk of file.createReadStream({ autoClose: false })) hash.update(chunk as Uint8Array);
+    return identity(await file.stat({ bigint: true })) === expected ? hash.digest('hex') : undefined;
+  } finally {
+    await file.close();
+  }
+}
+
+function identity(stats: BigIntStats): string {
+  return [stats.dev, stats.ino, stats.size, stats.mtimeNs, stats.ctimeNs].join(':');
+}

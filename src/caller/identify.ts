@@ -1,0 +1,170 @@
+/** From an accepted connection to a Caller, by the kernel's word only, anew for every request (S10). */
+import { KeydError } from '../wire/problem.ts';
+import { callerShare, type Caller, type Ingress } from './caller.ts';
+import { ExecutableHashes } from './executable-hash.ts';
+import { overflowUid, ownUidMap, readProcess, snapshotCgroup, type ProcessSnapshot } from './process-info.ts';
+
+/** What the kernel recorded when the peer connected. */
+export interface ConnectedPeer {
+  readonly uid: number;
+  readonly gid: number;
+  /** 0 where the peer's pid namespace is not below ours. */
+  readonly pid: number;
+  readonly groups: readonly number[];
+  /** Pins the pid; absent before Linux 6.5. The identifier's to close. */
+  readonly pidfd?: number;
+}
+
+export interface CallerIdentifierOptions {
+  /** Credentials of a connected Unix socket; throws where it is none. */
+  readonly readPeer: (fd: number) => ConnectedPeer;
+  /** Closes a pidfd. */
+  readonly closePidfd: (pidfd: number) => void;
+  /** uids admitted although they are the overflow uid or call from another user namespace. */
+  readonly admittedUids: readonly number[];
+  /** Where procfs is mounted. */
+  readonly proc?: string;
+}
+
+/** Makes a `PeerConnection` of every accepted socket. */
+export class CallerIdentifier {
+  readonly #options: CallerIdentifierOptions;
+  readonly #proc: string;
+  readonly #hashes = new ExecutableHashes();
+  readonly #ownUidMap: string;
+  readonly #overflowUid: number;
+  readonly #admitted: ReadonlySet<number>;
+
+  constructor(options: CallerIdentifierOptions) {
+    this.#options = options;
+    this.#proc = options.proc ?? '/proc';
+    this.#ownUidMap = ownUidMap(this.#proc);
+    this.#overflowUid = overflowUid(this.#proc);
+    this.#admitted = new Set(options.admittedUids);
+  }
+
+  /**
+   * Reads who is at the other end of an accepted socket, before anything it sent is read.
+   * @throws KeydError `caller_unknown`
+   */
+  connect(fd: number, ingress: Ingress): PeerConnection {
+    let peer: ConnectedPeer;
+    try {
+      peer = this.#options.readPeer(fd);
+    } catch (cause) {
+      throw unknown('the kernel names no peer for this connection', cause);
+    }
+    const close = (): void => {
+      if (peer.pidfd !== undefined) this.#options.closePidfd(peer.pidfd);
+    };
+    try {
+      this.#refuseForeignUser(peer);
+      const first = this.#read(peer);
+      this.#refuseForeignNamespace(peer, first);
+      return new PeerConnection(peer, ingress, first, {
+        read: () => this.#read(peer),
+        proc: this.#proc,
+        hashes: this.#hashes,
+        close,
+      });
+    } catch (thrown) {
+      close();
+      throw thrown;
+    }
+  }
+
+  #read(peer: ConnectedPeer): ProcessSnapshot {
+    const snapshot = peer.pid > 0 ? readProcess(peer.pid, peer.pidfd, this.#proc) : undefined;
+    if (snapshot === undefined) {
+      throw unknown('the process that opened this connection has ended or can not be seen from here');
+    }
+    return snapshot;
+  }
+
+  #refuseForeignUser(peer: ConnectedPeer): void {
+    if (peer.uid === this.#overflowUid && !this.#admitted.has(peer.uid)) {
+      throw unknown(`uid ${peer.uid} stands for every user without a uid here; no rule admits it`);
+    }
+  }
+
+  #refuseForeignNamespace(peer: ConnectedPeer, snapshot: ProcessSnapshot): void {
+    if (snapshot.uidMap !== this.#ownUidMap && !this.#admitted.has(peer.uid)) {
+      throw unknown(`the caller is in another user namespace; no rule admits uid ${peer.uid} from there`);
+    }
+  }
+}
+
+interface Tools {
+  readonly read: () => ProcessSnapshot;
+  readonly proc: string;
+  readonly hashes: ExecutableHashes;
+  readonly close: () => void;
+}
+
+/** One accepted connection and the process that opened it. */
+export class PeerConnection {
+  /** Everything but the executable, which takes time to hash. */
+  readonly #known: Caller;
+  readonly #first: ProcessSnapshot;
+  readonly #tools: Tools;
+  #caller: Promise<Caller> | undefined;
+  #closed = false;
+
+  constructor(peer: ConnectedPeer, ingress: Ingress, first: ProcessSnapshot, tools: Tools) {
+    const { uid, gid, pid, groups, pidfd } = peer;
+    // Without the pin nothing read by pid is sure to be the peer's.
+    const pinned =
+      pidfd === undefined
+        ? {}
+        : { startTimeTicks: first.startTimeTicks, ...snapshotCgroup(first, tools.proc) };
+    this.#known = Object.freeze({ ingress, uid, gid, groups, pid, ...pinned });
+    this.#first = first;
+    this.#tools = tools;
+  }
+
+  /** Whose share of queues and quotas this connection takes from; never changes (S20). */
+  get share(): string {
+    return callerShare(this.#known);
+  }
+
+  /**
+   * Who is calling now. The connection must be closed when this rejects: the process has ended or become
+   * another (start time, executable, cgroup or user namespace), so what was learnt at connect time is void.
+   *
+   * @throws KeydError `caller_unknown`
+   */
+  async identify(): Promise<Caller> {
+    if (this.#closed) throw unknown('the connection is closed');
+    const now = this.#tools.read();
+    const changed = whatChanged(this.#first, now);
+    if (changed !== undefined) {
+      throw unknown(`the ${changed} of the process that opened this connection has changed; connect again`);
+    }
+    return (this.#caller ??= this.#describe());
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#tools.close();
+  }
+
+  async #describe(): Promise<Caller> {
+    const { executable } = this.#first;
+    if (executable === undefined || this.#known.startTimeTicks === undefined) return this.#known;
+    const link = `${this.#tools.proc}/${this.#known.pid}/exe`;
+    const executableSha256 = await this.#tools.hashes.hash(link, executable);
+    return executableSha256 === undefined ? this.#known : Object.freeze({ ...this.#known, executableSha256 });
+  }
+}
+
+function whatChanged(before: ProcessSnapshot, now: ProcessSnapshot): string | undefined {
+  if (before.startTimeTicks !== now.startTimeTicks) return 'start time';
+  if (before.executable !== now.executable) return 'executable';
+  if (before.cgroupPath !== now.cgroupPath) return 'cgroup';
+  return before.uidMap === now.uidMap ? undefined : 'user namespace';
+}
+
+function unknown(message: string, cause?: unknown): KeydError {
+  return new KeydError('caller_unknown', message, { cause });
+}

@@ -1,0 +1,109 @@
+/** What `/proc` tells of a peer process, read so that it can not be another process's (S10). */
+import { readFileSync, readlinkSync } from 'node:fs';
+import { cgroupFacts, servicePath, type CgroupFacts } from './cgroup.ts';
+import { executableIdentity } from './executable-hash.ts';
+
+/** Inode of the initial cgroup namespace (`PROC_CGROUP_INIT_INO` of the kernel's proc_ns.h). */
+const INITIAL_CGROUP_NAMESPACE = 'cgroup:[4026531835]';
+
+/** A process held by a pidfd: its pid is not given to another as long as the kernel says it is there. */
+export interface PinnedProcess {
+  readonly pid: number;
+  readonly pidfd: number;
+}
+
+/** Facts of one moment. */
+export interface ProcessSnapshot {
+  /** Clock ticks since boot, decimal text (`/proc/PID/stat` field 22). */
+  readonly startTimeTicks: string;
+  /** See `executableIdentity`; absent where it may not be read. */
+  readonly executable?: string;
+  readonly cgroupPath?: string;
+  /** `/proc/PID/uid_map`, which differs from ours in another user namespace. */
+  readonly uidMap: string;
+}
+
+/**
+ * Facts about a process, or undefined where it has ended. Without a pidfd they may be another's that has
+ * the same pid by now; then only `startTimeTicks` (to notice that) and `uidMap` (to refuse by) are used.
+ */
+export function readProcess(
+  pid: number,
+  pidfd: number | undefined,
+  proc = '/proc',
+): ProcessSnapshot | undefined {
+  const folder = `${proc}/${pid}`;
+  let snapshot: ProcessSnapshot;
+  try {
+    const stat = parseProcStat(readFileSync(`${folder}/stat`, 'latin1'));
+    if (stat === undefined || stat.state === 'Z' || stat.state === 'X') return undefined;
+    const executable = executableIdentity(`${folder}/exe`);
+    const cgroupPath = servicePath(readFileSync(`${folder}/cgroup`, 'latin1'));
+    snapshot = {
+      startTimeTicks: stat.startTimeTicks,
+      uidMap: normalizeMap(readFileSync(`${folder}/uid_map`, 'latin1')),
+      ...(executable === undefined ? {} : { executable }),
+      ...(cgroupPath === undefined ? {} : { cgroupPath }),
+    };
+  } catch {
+    // ENOENT or ESRCH: it ended while we read.
+    return undefined;
+  }
+  // Asked last: if the pinned process is still there now, all of the above was read from it.
+  return pidfd === undefined || isPinned({ pid, pidfd }, proc) ? snapshot : undefined;
+}
+
+/** Whether the process of the pidfd still exists and has this pid in our pid namespace (`/proc/self/fdinfo`). */
+export function isPinned(process: PinnedProcess, proc = '/proc'): boolean {
+  try {
+    const info = readFileSync(`${proc}/self/fdinfo/${process.pidfd}`, 'latin1');
+    return /^Pid:\t(-?\d+)$/m.exec(info)?.[1] === String(process.pid);
+  } catch {
+    return false;
+  }
+}
+
+/** Unit and container of a snapshot's cgroup; nothing where our own view is not the host's. */
+export function snapshotCgroup(snapshot: ProcessSnapshot, proc = '/proc'): CgroupFacts {
+  if (snapshot.cgroupPath === undefined || !inInitialCgroupNamespace(proc)) return {};
+  return cgroupFacts(snapshot.cgroupPath);
+}
+
+/** The uid map of this process. */
+export function ownUidMap(proc = '/proc'): string {
+  return normalizeMap(readFileSync(`${proc}/self/uid_map`, 'latin1'));
+}
+
+/** The uid that stands for every uid without a mapping into our user namespace. */
+export function overflowUid(proc = '/proc'): number {
+  return Number.parseInt(readFileSync(`${proc}/sys/kernel/overflowuid`, 'latin1'), 10);
+}
+
+/**
+ * State and start time of a `/proc/PID/stat` line. The second field is the program's name in parentheses
+ * and may itself hold spaces and parentheses, so fields are counted from the last one.
+ */
+export function parseProcStat(text: string): { state: string; startTimeTicks: string } | undefined {
+  const end = text.lastIndexOf(')');
+  if (end < 0) return undefined;
+  const fields = text
+    .slice(end + 1)
+    .trim()
+    .split(' ');
+  const [state, startTimeTicks] = [fields[0], fields[19]];
+  if (state === undefined || startTimeTicks === undefined || !/^\d+$/.test(startTimeTicks)) return undefined;
+  return { state, startTimeTicks };
+}
+
+// Read each time: a process may be moved into another namespace only by itself, and this is one readlink.
+function inInitialCgroupNamespace(proc: string): boolean {
+  try {
+    return readlinkSync(`${proc}/self/ns/cgroup`) === INITIAL_CGROUP_NAMESPACE;
+  } catch {
+    return false;
+  }
+}
+
+function normalizeMap(text: string): string {
+  return text.trim().replace(/[ \t]+/g, ' ');
+}

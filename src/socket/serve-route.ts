@@ -1,0 +1,122 @@
+/** From a routed request to its answer. */
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { KeydError } from '../wire/problem.ts';
+import { begunRequest, type BegunRequest, type RequestGate } from './begin-request.ts';
+import { parseIdempotencyKey, type Idempotency, type StoredAnswer } from './idempotency.ts';
+import { checkMediaType, hasContent, parseBody, readBody } from './request-body.ts';
+import type { AnyRoute, Reply, RequestContext } from './route.ts';
+
+export interface RouteServices extends RequestGate {
+  readonly idempotency: Idempotency;
+}
+
+/** A request as express gives it; `{agent}` of the path is percent-decoded already. */
+export interface RoutedRequest extends IncomingMessage {
+  readonly params: Readonly<Record<string, string | string[]>>;
+}
+
+const NO_CONTENT: Uint8Array = new Uint8Array();
+const JSON_MEDIA_TYPE = 'application/json';
+/** An id or a name; which of them, and whether it exists, the agent service says. */
+const AGENT = /^[a-z0-9][a-z0-9._+-]{0,1023}$/;
+
+/** @throws KeydError whatever the request or the service fails with */
+export async function serveRoute(
+  services: RouteServices,
+  route: AnyRoute,
+  request: RoutedRequest,
+  response: ServerResponse,
+): Promise<void> {
+  const begun = begunRequest(request);
+  begun.operation = route.operation;
+  if (request.url?.includes('?') === true) {
+    throw new KeydError('malformed_request', 'this resource takes no query parameters');
+  }
+  const agent = agentOf(request);
+  const octets = await readContent(services, route, request, begun);
+  const context = {
+    caller: begun.caller,
+    agent,
+    body: bodyOf(services, route, octets),
+    signal: begun.signal,
+  };
+  const answer = await callOnce(services, route, request, octets, context as RequestContext<never>);
+  if (services.ingress.kind === 'admin') {
+    const { caller } = begun;
+    services.logger.info(
+      { operation: route.operation, agent, status: answer.status, caller },
+      'admin call answered',
+    );
+  }
+  send(services, response, answer);
+}
+
+function agentOf(request: RoutedRequest): string {
+  const agent = request.params['agent'];
+  if (agent === undefined) return '';
+  if (typeof agent === 'string' && AGENT.test(agent)) return agent;
+  throw new KeydError('invalid_name', 'the path names an agent by its id, or by a name as agents have them');
+}
+
+async function readContent(
+  { limits }: RouteServices,
+  route: AnyRoute,
+  request: RoutedRequest,
+  { ticket }: BegunRequest,
+): Promise<Uint8Array> {
+  if (!hasContent(request)) {
+    if (route.body !== undefined && route.bodyOptional !== true) checkMediaType(request);
+    return NO_CONTENT;
+  }
+  if (route.body === undefined) throw new KeydError('malformed_request', 'this call takes no body');
+  checkMediaType(request);
+  return readBody(request, limits.maxBodyOctets, ticket);
+}
+
+function bodyOf({ limits }: RouteServices, route: AnyRoute, octets: Uint8Array): unknown {
+  if (route.body === undefined) return undefined;
+  const given = octets.length === 0 && route.bodyOptional === true ? Buffer.from('{}') : octets;
+  return parseBody<unknown>(given, route.body, limits.maxBodyOctets);
+}
+
+async function callOnce(
+  { idempotency }: RouteServices,
+  route: AnyRoute,
+  request: RoutedRequest,
+  body: Uint8Array,
+  context: RequestContext<never>,
+): Promise<StoredAnswer> {
+  const work = async (): Promise<StoredAnswer> => toAnswer(await route.handle(context));
+  const header = request.headers['idempotency-key'];
+  if (header === undefined) return work();
+  if (route.answerLifeMs === undefined || typeof header !== 'string') {
+    throw new KeydError('malformed_request', 'this call takes no idempotency-key');
+  }
+  const { caller, agent } = context;
+  const { operation, answerLifeMs } = route;
+  return idempotency.run(
+    { caller, key: parseIdempotencyKey(header), operation, agent, body, answerLifeMs },
+    work,
+  );
+}
+
+function toAnswer(reply: Reply): StoredAnswer {
+  const { status, headers = {} } = reply;
+  return 'json' in reply
+    ? { status, headers, body: JSON.stringify(reply.json), mediaType: JSON_MEDIA_TYPE }
+    : { status, headers, body: reply.text, mediaType: reply.mediaType };
+}
+
+// node:http directly: express's send() computes what nobody here needs (ETag, freshness).
+function send({ isDraining }: RouteServices, response: ServerResponse, answer: StoredAnswer): void {
+  if (response.destroyed) return;
+  response.writeHead(answer.status, {
+    ...answer.headers,
+    ...(answer.status === 204
+      ? {}
+      : { 'content-type': answer.mediaType, 'content-length': Buffer.byteLength(answer.body) }),
+    'cache-control': 'no-store',
+    ...(isDraining() ? { connection: 'close' } : {}),
+  });
+  response.end(answer.body);
+}

@@ -1,0 +1,122 @@
+/** One listening socket: connections are identified and counted before a request is read from them. */
+import type { Server } from 'node:http';
+import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import type { CallerIdentifier, PeerConnection } from '../caller/identify.ts';
+import { KeydError } from '../wire/problem.ts';
+import { createSocketApp, type SocketAppOptions } from './app.ts';
+import { connectionState, rememberConnection } from './connections.ts';
+import { createExpressServer } from './express-server.ts';
+import { listenAt, type ListenAddress } from './listener.ts';
+import { sendRawProblem, toKeydError } from './problem-response.ts';
+
+export interface SocketServerOptions extends SocketAppOptions {
+  readonly identifier: CallerIdentifier;
+}
+
+/** How often node:http looks for connections whose time is up. */
+const TIMEOUT_CHECK_INTERVAL_MS = 500;
+
+export class SocketServer {
+  readonly #options: SocketServerOptions;
+  readonly #server: Server;
+
+  constructor(options: SocketServerOptions) {
+    this.#options = options;
+    const { limits } = options;
+    this.#server = createExpressServer(createSocketApp(options), {
+      maxHeaderSize: limits.maxHeaderOctets,
+      headersTimeout: limits.headersTimeoutMs,
+      requestTimeout: limits.requestTimeoutMs,
+      keepAliveTimeout: limits.keepAliveTimeoutMs,
+      connectionsCheckingInterval: TIMEOUT_CHECK_INTERVAL_MS,
+      insecureHTTPParser: false,
+      requireHostHeader: true,
+    });
+    // One more than allowed is kept, so that too many are noticed instead of dropped unseen.
+    this.#server.maxHeadersCount = limits.maxHeaderFields + 1;
+    this.#server.maxConnections = limits.maxConnections;
+    this.#server.prependListener('connection', (socket: Socket) => {
+      this.#accept(socket);
+    });
+    this.#server.on('clientError', (error: NodeJS.ErrnoException, socket: Duplex) => {
+      this.#refuse(socket, clientFault(error, limits.maxHeaderOctets));
+    });
+    this.#server.on('connect', (_request, socket: Duplex) => {
+      this.#refuse(socket, new KeydError('method_not_allowed', 'CONNECT has no meaning here'));
+    });
+  }
+
+  async listen(address: ListenAddress): Promise<void> {
+    await listenAt(this.#server, address);
+  }
+
+  /** Stops accepting, closes idle connections, and resolves when every request has been answered. */
+  async drain(): Promise<void> {
+    if (!this.#server.listening) return;
+    await new Promise<void>((resolve) => {
+      this.#server.close(() => {
+        resolve();
+      });
+      this.#server.closeIdleConnections();
+    });
+  }
+
+  /** Cuts what is still open. */
+  closeAllConnections(): void {
+    this.#server.closeAllConnections();
+  }
+
+  #accept(socket: Socket): void {
+    const { admission, identifier, ingress, logger, metrics } = this.#options;
+    const disconnected = metrics.connected(ingress.kind);
+    socket.once('close', disconnected);
+    let peer: PeerConnection | undefined;
+    try {
+      peer = identifier.connect(descriptor(socket), ingress);
+      const giveBack = admission.connect(peer.share);
+      const { share } = peer;
+      rememberConnection(socket, { peer, share, requests: 0 });
+      socket.once('close', () => {
+        giveBack();
+        connectionState(socket)?.peer.close();
+      });
+    } catch (thrown) {
+      peer?.close();
+      const error = toKeydError(thrown);
+      logger.info({ socket: ingress.kind, error }, 'connection refused');
+      this.#refuse(socket, error);
+    }
+  }
+
+  #refuse(socket: Duplex, error: KeydError): void {
+    this.#options.metrics.refused(this.#options.ingress.kind, error.code);
+    sendRawProblem(socket, error);
+  }
+}
+
+/** The descriptor under a net.Socket. node:net has no public name for it; undefined there means the peer has gone. */
+function descriptor(socket: Socket): number {
+  const { _handle: handle } = socket as unknown as { readonly _handle?: { readonly fd?: unknown } | null };
+  const fd = handle?.fd;
+  if (typeof fd !== 'number' || fd < 0) {
+    throw new KeydError('caller_unknown', 'the connection was gone before it could be identified');
+  }
+  return fd;
+}
+
+function clientFault(error: NodeJS.ErrnoException, maxHeaderOctets: number): KeydError {
+  switch (error.code) {
+    case 'HPE_HEADER_OVERFLOW':
+      return new KeydError('header_too_large', `the header is larger than ${maxHeaderOctets} octets`);
+    case 'HPE_CHUNK_EXTENSIONS_OVERFLOW':
+      return new KeydError('body_too_large', 'the chunk extensions are too large');
+    case 'ERR_HTTP_REQUEST_TIMEOUT':
+      return new KeydError('request_timeout', 'the request did not arrive in time');
+    case 'ECONNRESET':
+    case 'EPIPE':
+      return new KeydError('caller_gone', 'the connection broke');
+    default:
+      return new KeydError('malformed_request', `this is not HTTP/1.1: ${error.message}`);
+  }
+}
