@@ -1,7 +1,6 @@
 import { createHmac, createPrivateKey, createPublicKey, sign, verify, constants } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { parseDictionary, Token, type Item } from 'structured-headers';
 import {
   component,
   signatureBase,
@@ -11,10 +10,14 @@ import {
   type SignedMessage,
   type SignedRequest,
 } from '../../../src/wire/http-signature.ts';
-import { SfToken, type SfBareItem, type SfParameters } from '../../../src/wire/structured-fields.ts';
+import type { SfParameters } from '../../../src/wire/structured-fields.ts';
+import { isInnerList, parseSfDictionary } from '../../../src/wire/structured-fields-parse.ts';
 import { verifyContentDigest } from '../../../src/wire/content-digest.ts';
 import type { FieldLine } from '../../../src/wire/field-lines.ts';
 import { parseTargetUri } from '../../../src/wire/target-uri.ts';
+import { receivedSignature } from '../../../src/wire/signature-fields.ts';
+import { parsePublicJwk } from '../../../src/wire/jwk.ts';
+import { verifySignature } from '../../../src/wire/public-key.ts';
 import { codeOf } from '../../support/code-of.ts';
 
 interface Message {
@@ -43,26 +46,16 @@ const { keys } = vectors('rfc9421-b1-keys.json') as {
   keys: Record<string, { pem_private: string; pem_public: string; secret_base64: string }>;
 };
 
-const bare = (value: Item[0]): SfBareItem => {
-  if (value instanceof ArrayBuffer) return new Uint8Array(value);
-  if (value instanceof Token) return new SfToken(value.toString());
-  if (typeof value === 'object') throw new Error('not in the vectors');
-  return value;
-};
-const params = (map: Map<string, Item[0]>): SfParameters =>
-  [...map].map(([name, value]) => [name, bare(value)]);
-
 function readInput(input: string): {
   label: string;
   components: SignatureComponent[];
   parameters: SfParameters;
 } {
-  const [entry] = [...parseDictionary(input)];
-  if (entry === undefined) throw new Error('empty');
-  const [label, [items, parameters]] = entry;
-  if (!Array.isArray(items)) throw new Error('no inner list');
-  const components = items.map(([name, own]) => component(name as string, params(own)));
-  return { label, components, parameters: params(parameters) };
+  const [entry] = [...parseSfDictionary(input, 'Signature-Input')];
+  if (entry === undefined || !isInnerList(entry[1])) throw new Error('no inner list');
+  const [label, { items, parameters }] = entry;
+  const components = items.map(({ value, parameters: own }) => component(value as string, own));
+  return { label, components, parameters };
 }
 
 function toMessage({ start_line, headers }: Message): SignedMessage {
@@ -236,5 +229,29 @@ describe('signatureBase', () => {
   it('refuses a component covered twice, whatever the order of its parameters', () => {
     const twice = [component('@method'), component('@method')];
     expect(codeOf(() => signatureBase(twice, [], request))).toBe('invalid_component');
+  });
+});
+
+describe('WIMSE HTTP signature (draft-ietf-wimse-s2s-protocol)', () => {
+  const { http_sig: vector } = vectors('wimse.json') as {
+    http_sig: { request: string; caller_jwk: { x: string }; signature_base: string };
+  };
+
+  it('same base, with its own parameters, and verifies', () => {
+    const [start = '', ...lines] = vector.request.trimEnd().split('\n');
+    const headers = lines.map((line): FieldLine => [
+      line.slice(0, line.indexOf(':')),
+      line.slice(line.indexOf(':') + 1),
+    ]);
+    const { components, parameters, signature } = receivedSignature(headers, 'wimse');
+    const base = signatureBase(
+      components,
+      parameters,
+      toMessage({ start_line: start, headers: headers.map(([n, v]) => [n, v.trim()]) }),
+    );
+    expect(base).toBe(vector.signature_base);
+    const jwk = parsePublicJwk({ kty: 'OKP', crv: 'Ed25519', x: vector.caller_jwk.x, alg: 'Ed25519' });
+    expect(verifySignature(jwk, Buffer.from(base), signature)).toBe(true);
+    expect(verifySignature(jwk, Buffer.from(`${base} `), signature)).toBe(false);
   });
 });

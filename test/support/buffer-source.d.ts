@@ -1,0 +1,2 @@
+// structured-headers, the oracle of some tests, names this DOM type; our lib has no DOM.
+type BufferSource = ArrayBufferView | ArrayBuffer;
