@@ -1,5 +1,6 @@
 /** One agent: typed signing, credentials, and a fetch that signs. The key stays where it is. */
 import { encodeBase64url, decodeBase64url } from '../wire/base64url.ts';
+import { WIT_HEADER } from '../wire/credential-claims.ts';
 import type { PublicJwk } from '../wire/jwk.ts';
 import type { AgentView, CredentialsView } from '../wire/socket/agents.ts';
 import type { CsrRequest, DpopRequest, HttpMessageRequest } from '../wire/socket/signing.ts';
@@ -12,6 +13,7 @@ export type HttpMessageInput = Omit<HttpMessageRequest, 'body'> & { readonly bod
 export class AgentHandle {
   readonly #transport: SocketTransport;
   readonly #view: AgentView;
+  #credentials: CredentialsView | undefined;
 
   constructor(transport: SocketTransport, view: AgentView) {
     this.#transport = transport;
@@ -107,10 +109,22 @@ export class AgentHandle {
 
   /**
    * `fetch` whose requests this agent signs: same arguments and answer as the global one.
-   * Bodies are read whole, since their digest is signed: at most 1 MiB, streams included.
+   * Bodies are read whole, since their digest is signed: at most 1 MiB, streams included. In the profile
+   * `rfc9421` the agent's WIT is attached, so that a server can know the key; `attach` replaces that.
    */
   fetch(options: SigningFetchOptions = {}): typeof fetch {
-    return signingFetch(this, options);
+    const attach = options.profile === 'aauth' ? undefined : async () => this.#witHeader();
+    return signingFetch(this, { ...(attach === undefined ? {} : { attach }), ...options });
+  }
+
+  /** The WIT as a header, fetched anew from the daemon when it is due for renewal. */
+  async #witHeader(): Promise<Readonly<Record<string, string>>> {
+    const renewAt = this.#credentials?.renewAt ?? null;
+    if (this.#credentials === undefined || renewAt === null || Date.parse(renewAt) <= Date.now()) {
+      this.#credentials = await this.credentials();
+    }
+    const { wit } = this.#credentials;
+    return wit === null ? {} : { [WIT_HEADER]: wit };
   }
 
   get #path(): string {

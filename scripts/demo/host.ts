@@ -1,0 +1,61 @@
+/** Step: what the issuer has found out about this host. */
+import { readFile } from 'node:fs/promises';
+
+import type { AgentKeyClient } from 'agentkeyd/client';
+import type { SandboxDescription } from '../sandbox/description.ts';
+import { askIssuer } from './issuer-client.ts';
+import { check, fact, short, step } from './narrator.ts';
+import type { PinnedIssuer } from './resource-server.ts';
+
+export interface DemoIssuer extends PinnedIssuer {
+  readonly x509Ca: string;
+  readonly url: string;
+  readonly ca: string;
+}
+
+interface HostStatus {
+  readonly state: string;
+  readonly label: string | null;
+  readonly ekSha256: string | null;
+  readonly akId: string | null;
+  readonly assurance: string | null;
+  readonly developmentPolicy: string | null;
+  readonly standingExpiresAt: string | null;
+}
+
+export async function showHost(client: AgentKeyClient, sandbox: SandboxDescription): Promise<DemoIssuer> {
+  step('The host is enrolled: EK certificate chain, credential activation, quote');
+  const status = await client.status();
+  const host = status['host'] as HostStatus;
+  fact('host', host.label ?? '(none)');
+  fact('EK (SHA-256)', short(host.ekSha256 ?? '', 40));
+  fact('AK Name', short(host.akId ?? '', 40));
+  fact('assurance', `${host.assurance ?? '-'}, accepted by the policy "${host.developmentPolicy ?? 'none'}"`);
+  fact('standing until', host.standingExpiresAt ?? '-');
+  fact('rollback', String(status['rollback']));
+
+  const ca = await readFile(sandbox.issuerCaFile, 'utf8');
+  const { body } = await askIssuer(`${sandbox.issuerUrl}/.well-known/agentkey-issuer`, ca);
+  const keys = body['keys'] as Readonly<Record<string, object>>;
+  await check(
+    'the host is enrolled and its AK was activated',
+    'agentkey-issuer, checks 1 to 22 and 27',
+    () => {
+      if (host.state !== 'enrolled') throw new Error(`its state is ${host.state}`);
+    },
+  );
+  await check('the assurance is "software" and names the policy that let it pass', 'this demo', () => {
+    if (host.assurance !== 'software' || host.developmentPolicy === null)
+      throw new Error(JSON.stringify(host));
+  });
+  return {
+    url: sandbox.issuerUrl,
+    ca,
+    issuer: sandbox.issuer,
+    trustDomain: sandbox.trustDomain,
+    aauthDomain: sandbox.aauthDomain,
+    witKeys: { keys: [keys['wit']] },
+    agentTokenKeys: { keys: [keys['agentToken']] },
+    x509Ca: body['x509Ca'] as string,
+  };
+}
