@@ -1,0 +1,44 @@
+/**
+ * Entry point of the module host (S17): the process that loads the vendor's PKCS#11 module, and nothing else.
+ * It has one descriptor, the socketpair from the daemon, and reads it blocking: requests are answered one at a
+ * time, so no operation meets another on the module, and there is no event loop between the socket and the token.
+ * It ends when the daemon closes its end. It is started with Node's permission model: no child processes, no
+ * workers, no writing of files by JavaScript.
+ */
+import { readSync, writeSync } from 'node:fs';
+import { ModuleHostCommands } from './module-host-commands.ts';
+import { DAEMON_DESCRIPTOR, FrameReader } from './module-host-protocol.ts';
+
+const READ_OCTETS = 256 * 1024;
+/** Replies that are held back to be written at once; few, so that the daemon verifies while this side signs. */
+const REPLIES_PER_WRITE = 8;
+
+function serve(): void {
+  const commands = new ModuleHostCommands();
+  const reader = new FrameReader();
+  const input = Buffer.alloc(READ_OCTETS);
+  for (;;) {
+    const length = readSync(DAEMON_DESCRIPTOR, input);
+    if (length === 0) return;
+    let replies: Buffer[] = [];
+    for (const frame of reader.push(input.subarray(0, length))) {
+      replies.push(commands.answer(frame));
+      if (replies.length >= REPLIES_PER_WRITE) {
+        writeAll(replies);
+        replies = [];
+      }
+    }
+    writeAll(replies);
+    // A PIN may have come through here.
+    input.fill(0, 0, length);
+  }
+}
+
+function writeAll(replies: readonly Buffer[]): void {
+  if (replies.length === 0) return;
+  const octets = Buffer.concat(replies);
+  let written = 0;
+  while (written < octets.length) written += writeSync(DAEMON_DESCRIPTOR, octets, written);
+}
+
+serve();

@@ -1,0 +1,118 @@
+/**
+ * The parent's own check of every signature that a module host returns (S17): against the public key that is
+ * pinned for the key id and the very octets that were to be signed. Cryptography is node:crypto's.
+ */
+import { constants, createPublicKey, hash as hashOctets, verify, type KeyObject } from 'node:crypto';
+import type { SignInput } from '../backend.ts';
+import { algorithmEntry } from '../../wire/algorithms.ts';
+import { decodeBase64url } from '../../wire/base64url.ts';
+import type { PublicJwk } from '../../wire/jwk.ts';
+import { asKeydError, KeydError } from '../../wire/problem.ts';
+import { verifyEcdsaDigest, verifyRsaDigest } from './verify-digest.ts';
+
+/** DER of `SEQUENCE { AlgorithmIdentifier sha256, OCTET STRING (32) }` without the digest (RFC 8017 §9.2 note 1). */
+const SHA256_DIGEST_INFO = Buffer.from('3031300d060960864801650304020105000420', 'hex');
+
+const DIGEST_OCTETS = { sha256: 32, sha384: 48 } as const;
+
+/** A public key and what signing with its private half needs on this side of the socketpair. */
+export class VerifyingKey {
+  readonly #jwk: PublicJwk;
+  readonly #key: KeyObject;
+  /** Octets of a JOSE signature by this key. */
+  readonly #signatureOctets: number;
+
+  /** @throws KeydError `internal` if the token’s public key is none, such as a point off its curve */
+  constructor(jwk: PublicJwk) {
+    this.#jwk = jwk;
+    try {
+      this.#key = createPublicKey({ key: { ...jwk }, format: 'jwk' });
+    } catch (thrown) {
+      const message = `The token’s public key is invalid: ${asKeydError(thrown).message}`;
+      throw new KeydError('internal', message, { cause: thrown });
+    }
+    this.#signatureOctets =
+      jwk.kty === 'RSA' ? decodeBase64url(jwk.n).length : (algorithmEntry(jwk.alg).signatureOctets ?? 0);
+  }
+
+  /**
+   * What the token's mechanism takes: the digest, the DigestInfo for PKCS#1 v1.5, the message for Ed25519.
+   * @throws KeydError `unsupported_algorithm` for a digest to Ed25519, `malformed_request` for its wrong length
+   */
+  mechanismInput(input: SignInput): Uint8Array {
+    const { hash, rsaPadding } = algorithmEntry(this.#jwk.alg);
+    if (hash === undefined) {
+      if (input.kind === 'message') return input.octets;
+      throw new KeydError('unsupported_algorithm', `${this.#jwk.alg} signs messages, not digests (RFC 8032)`);
+    }
+    const digest = input.kind === 'message' ? hashOctets(hash, input.octets, 'buffer') : input.octets;
+    if (digest.length !== DIGEST_OCTETS[hash]) {
+      const wanted = `${DIGEST_OCTETS[hash]} octets (${hash})`;
+      throw new KeydError(
+        'malformed_request',
+        `A digest for ${this.#jwk.alg} has ${wanted}, not ${digest.length}`,
+      );
+    }
+    return rsaPadding === 'pkcs1' ? Buffer.concat([SHA256_DIGEST_INFO, digest]) : digest;
+  }
+
+  /**
+   * The module's signature in JOSE form, if it is one over `input`.
+   * @param fromModule PKCS#11 form: r‖s, R‖S or the RSA integer; some modules drop leading zeros
+   * @throws KeydError `signature_mismatch`
+   */
+  release(input: SignInput, fromModule: Uint8Array): Uint8Array {
+    const signature = this.#pad(fromModule);
+    if (signature === undefined || !this.#verify(input, signature)) {
+      throw new KeydError(
+        'signature_mismatch',
+        'The token returned a signature that does not verify; it was not released. Check the token and its module',
+      );
+    }
+    return signature;
+  }
+
+  #pad(fromModule: Uint8Array): Uint8Array | undefined {
+    const wanted = this.#signatureOctets;
+    const given = fromModule.length;
+    // A copy in either case: the module's octets are a view on a shared buffer.
+    if (given === wanted) return Uint8Array.from(fromModule);
+    if (given > wanted || given === 0 || this.#jwk.kty === 'OKP') return undefined;
+    const padded = new Uint8Array(wanted);
+    if (this.#jwk.kty === 'RSA') {
+      padded.set(fromModule, wanted - given);
+      return padded;
+    }
+    // r and s have the same length by PKCS#11 v3.0 §2.3.1, which is that of the longer one.
+    if (given % 2 !== 0) return undefined;
+    padded.set(fromModule.subarray(0, given / 2), (wanted - given) / 2);
+    padded.set(fromModule.subarray(given / 2), wanted - given / 2);
+    return padded;
+  }
+
+  #verify(input: SignInput, signature: Uint8Array): boolean {
+    const key = this.#key;
+    const jwk = this.#jwk;
+    if (input.kind === 'digest') {
+      return jwk.kty === 'EC'
+        ? verifyEcdsaDigest(jwk, input.octets, signature)
+        : jwk.kty === 'RSA' && verifyRsaDigest(key, jwk.alg, input.octets, signature);
+    }
+    const { hash, rsaPadding } = algorithmEntry(jwk.alg);
+    switch (jwk.kty) {
+      case 'EC':
+        return verify(hash, input.octets, { key, dsaEncoding: 'ieee-p1363' }, signature);
+      case 'OKP':
+        return verify(null, input.octets, key, signature);
+      case 'RSA':
+        return rsaPadding === 'pss'
+          ? verify(
+              hash,
+              input.octets,
+              { key, padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: 32 },
+              signature,
+            )
+          : verify(hash, input.octets, { key, padding: constants.RSA_PKCS1_PADDING }, signature);
+    }
+  }
+}

@@ -1,0 +1,5 @@
+import { describeBackendContract } from './backend-contract.ts';
+import { pkcs11Fixture } from './pkcs11-fixture.ts';
+
+describeBackendContract('PKCS#11 (SoftHSM)', () => pkcs11Fixture(1));
+describeBackendContract('PKCS#11 (SoftHSM, three module hosts)', () => pkcs11Fixture(3));
