@@ -44,7 +44,7 @@ export async function startResourceServer(pinned: PinnedIssuer): Promise<Resourc
         ],
       },
     },
-    nonceStore: new MemoryNonceStore(),
+    nonceStore: new MemoryNonceStore({ maxEntries: 10_000 }),
     // The sandbox's TPM and token are software, and its credentials say so.
     acceptSoftware: true,
   });
