@@ -2,22 +2,14 @@
 import { KeydError } from '../wire/problem.ts';
 import { callerShare, type Caller, type Ingress } from './caller.ts';
 import { ExecutableHashes } from './executable-hash.ts';
+import type { KernelPeer } from './peer-credentials.ts';
 import { overflowUid, ownUidMap, readProcess, snapshotCgroup, type ProcessSnapshot } from './process-info.ts';
-
-/** What the kernel recorded when the peer connected. */
-export interface ConnectedPeer {
-  readonly uid: number;
-  readonly gid: number;
-  /** 0 where the peer's pid namespace is not below ours. */
-  readonly pid: number;
-  readonly groups: readonly number[];
-  /** Pins the pid; absent before Linux 6.5. The identifier's to close. */
-  readonly pidfd?: number;
-}
 
 export interface CallerIdentifierOptions {
   /** Credentials of a connected Unix socket; throws where it is none. */
-  readonly readPeer: (fd: number) => ConnectedPeer;
+  readonly readPeer: (fd: number) => KernelPeer;
+  /** Whether the process of a pidfd has not exited. */
+  readonly isAlive: (pidfd: number) => boolean;
   /** Closes a pidfd. */
   readonly closePidfd: (pidfd: number) => void;
   /** uids admitted although they are the overflow uid or call from another user namespace. */
@@ -48,7 +40,7 @@ export class CallerIdentifier {
    * @throws KeydError `caller_unknown`
    */
   connect(fd: number, ingress: Ingress): PeerConnection {
-    let peer: ConnectedPeer;
+    let peer: KernelPeer;
     try {
       peer = this.#options.readPeer(fd);
     } catch (cause) {
@@ -73,21 +65,23 @@ export class CallerIdentifier {
     }
   }
 
-  #read(peer: ConnectedPeer): ProcessSnapshot {
-    const snapshot = peer.pid > 0 ? readProcess(peer.pid, peer.pidfd, this.#proc) : undefined;
+  #read(peer: KernelPeer): ProcessSnapshot {
+    const { pid, pidfd } = peer;
+    const isAlive = pidfd === undefined ? undefined : () => this.#options.isAlive(pidfd);
+    const snapshot = pid > 0 ? readProcess(pid, isAlive, this.#proc) : undefined;
     if (snapshot === undefined) {
       throw unknown('the process that opened this connection has ended or can not be seen from here');
     }
     return snapshot;
   }
 
-  #refuseForeignUser(peer: ConnectedPeer): void {
+  #refuseForeignUser(peer: KernelPeer): void {
     if (peer.uid === this.#overflowUid && !this.#admitted.has(peer.uid)) {
       throw unknown(`uid ${peer.uid} stands for every user without a uid here; no rule admits it`);
     }
   }
 
-  #refuseForeignNamespace(peer: ConnectedPeer, snapshot: ProcessSnapshot): void {
+  #refuseForeignNamespace(peer: KernelPeer, snapshot: ProcessSnapshot): void {
     if (snapshot.uidMap !== this.#ownUidMap && !this.#admitted.has(peer.uid)) {
       throw unknown(`the caller is in another user namespace; no rule admits uid ${peer.uid} from there`);
     }
@@ -110,7 +104,7 @@ export class PeerConnection {
   #caller: Promise<Caller> | undefined;
   #closed = false;
 
-  constructor(peer: ConnectedPeer, ingress: Ingress, first: ProcessSnapshot, tools: Tools) {
+  constructor(peer: KernelPeer, ingress: Ingress, first: ProcessSnapshot, tools: Tools) {
     const { uid, gid, pid, groups, pidfd } = peer;
     // Without the pin nothing read by pid is sure to be the peer's.
     const pinned =

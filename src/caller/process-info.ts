@@ -6,12 +6,6 @@ import { executableIdentity } from './executable-hash.ts';
 /** Inode of the initial cgroup namespace (`PROC_CGROUP_INIT_INO` of the kernel's proc_ns.h). */
 const INITIAL_CGROUP_NAMESPACE = 'cgroup:[4026531835]';
 
-/** A process held by a pidfd: its pid is not given to another as long as the kernel says it is there. */
-export interface PinnedProcess {
-  readonly pid: number;
-  readonly pidfd: number;
-}
-
 /** Facts of one moment. */
 export interface ProcessSnapshot {
   /** Clock ticks since boot, decimal text (`/proc/PID/stat` field 22). */
@@ -24,12 +18,15 @@ export interface ProcessSnapshot {
 }
 
 /**
- * Facts about a process, or undefined where it has ended. Without a pidfd they may be another's that has
- * the same pid by now; then only `startTimeTicks` (to notice that) and `uidMap` (to refuse by) are used.
+ * Facts about a process, or undefined where it has ended.
+ *
+ * @param isAlive whether the process that the pid is pinned by (its pidfd) still runs: asked last, so that
+ *   all facts are of that process and of none that got its pid later. Without a pin they may be another's;
+ *   then only `startTimeTicks` (to notice that) and `uidMap` (to refuse by) are used.
  */
 export function readProcess(
   pid: number,
-  pidfd: number | undefined,
+  isAlive: (() => boolean) | undefined,
   proc = '/proc',
 ): ProcessSnapshot | undefined {
   const folder = `${proc}/${pid}`;
@@ -49,18 +46,7 @@ export function readProcess(
     // ENOENT or ESRCH: it ended while we read.
     return undefined;
   }
-  // Asked last: if the pinned process is still there now, all of the above was read from it.
-  return pidfd === undefined || isPinned({ pid, pidfd }, proc) ? snapshot : undefined;
-}
-
-/** Whether the process of the pidfd still exists and has this pid in our pid namespace (`/proc/self/fdinfo`). */
-export function isPinned(process: PinnedProcess, proc = '/proc'): boolean {
-  try {
-    const info = readFileSync(`${proc}/self/fdinfo/${process.pidfd}`, 'latin1');
-    return /^Pid:\t(-?\d+)$/m.exec(info)?.[1] === String(process.pid);
-  } catch {
-    return false;
-  }
+  return isAlive === undefined || isAlive() ? snapshot : undefined;
 }
 
 /** Unit and container of a snapshot's cgroup; nothing where our own view is not the host's. */

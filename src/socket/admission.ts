@@ -2,6 +2,9 @@
 import { KeydError } from '../wire/problem.ts';
 import type { ShareLimits } from './limits.ts';
 
+/** Shares without anything open are forgotten beyond this number. */
+const MAX_REMEMBERED_SHARES = 1_024;
+
 interface Use {
   connections: number;
   requests: number;
@@ -36,7 +39,7 @@ export class Admission {
       throw refuse(`this caller has ${use.connections} connections open, the most it may`);
     }
     use.connections += 1;
-    return this.#once(share, () => {
+    return once(() => {
       use.connections -= 1;
     });
   }
@@ -57,7 +60,7 @@ export class Admission {
         use.octets += count;
         octets += count;
       },
-      release: this.#once(share, () => {
+      release: once(() => {
         use.requests -= 1;
         use.octets -= octets;
       }),
@@ -79,23 +82,30 @@ export class Admission {
   #use(share: string): Use {
     let use = this.#uses.get(share);
     if (use === undefined) {
+      if (this.#uses.size >= MAX_REMEMBERED_SHARES) this.#forgetIdle();
       use = { connections: 0, requests: 0, octets: 0, refusals: 0, secondBeganMs: this.#now() };
       this.#uses.set(share, use);
     }
     return use;
   }
 
-  #once(share: string, giveBack: () => void): () => void {
-    let given = false;
-    return () => {
-      if (given) return;
-      given = true;
-      giveBack();
-      const use = this.#uses.get(share);
-      // Shares without anything open are forgotten, so that the map can not grow with uids seen.
-      if (use !== undefined && use.connections === 0 && use.requests === 0) this.#uses.delete(share);
-    };
+  // Not as soon as nothing is open: a caller that connects anew for every refusal is still counted.
+  #forgetIdle(): void {
+    const now = this.#now();
+    for (const [share, use] of this.#uses) {
+      const idle = use.connections === 0 && use.requests === 0 && now - use.secondBeganMs >= 1_000;
+      if (idle) this.#uses.delete(share);
+    }
   }
+}
+
+function once(act: () => void): () => void {
+  let done = false;
+  return () => {
+    if (done) return;
+    done = true;
+    act();
+  };
 }
 
 function refuse(message: string): KeydError {

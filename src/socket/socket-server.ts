@@ -3,6 +3,7 @@ import type { Server } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { CallerIdentifier, PeerConnection } from '../caller/identify.ts';
+import { socketFd } from '../caller/peer-credentials.ts';
 import { KeydError } from '../wire/problem.ts';
 import { createSocketApp, type SocketAppOptions } from './app.ts';
 import { connectionState, rememberConnection } from './connections.ts';
@@ -73,7 +74,7 @@ export class SocketServer {
     socket.once('close', disconnected);
     let peer: PeerConnection | undefined;
     try {
-      peer = identifier.connect(descriptor(socket), ingress);
+      peer = identifier.connect(socketFd(socket), ingress);
       const giveBack = admission.connect(peer.share);
       const { share } = peer;
       rememberConnection(socket, { peer, share, requests: 0 });
@@ -93,16 +94,6 @@ export class SocketServer {
     this.#options.metrics.refused(this.#options.ingress.kind, error.code);
     sendRawProblem(socket, error);
   }
-}
-
-/** The descriptor under a net.Socket. node:net has no public name for it; undefined there means the peer has gone. */
-function descriptor(socket: Socket): number {
-  const { _handle: handle } = socket as unknown as { readonly _handle?: { readonly fd?: unknown } | null };
-  const fd = handle?.fd;
-  if (typeof fd !== 'number' || fd < 0) {
-    throw new KeydError('caller_unknown', 'the connection was gone before it could be identified');
-  }
-  return fd;
 }
 
 function clientFault(error: NodeJS.ErrnoException, maxHeaderOctets: number): KeydError {
