@@ -25,21 +25,11 @@ export class SqliteNonceStore implements NonceStore {
   #countedAtSeconds = 0;
   #entries = 0;
 
+  /** @throws KeydError `configuration_invalid` where the file can not be opened or is another database */
   constructor(options: SqliteNonceStoreOptions) {
     this.#maxEntries = options.maxEntries ?? 1_000_000;
     this.#clock = options.clock ?? Date.now;
-    this.#database = new DatabaseSync(options.path, { timeout: options.busyTimeoutMs ?? 1000 });
-    // FULL: a nonce that a power loss forgets is a replay.
-    this.#database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;');
-    this.#database.exec(
-      `CREATE TABLE IF NOT EXISTS used_nonce (
-         thumbprint TEXT NOT NULL,
-         nonce_sha256 BLOB NOT NULL,
-         expires_at INTEGER NOT NULL,
-         PRIMARY KEY (thumbprint, nonce_sha256)
-       ) STRICT, WITHOUT ROWID;
-       CREATE INDEX IF NOT EXISTS used_nonce_expiry ON used_nonce (expires_at);`,
-    );
+    this.#database = open(options.path, options.busyTimeoutMs ?? 1000);
     this.#insert = this.#database.prepare(`INSERT INTO used_nonce VALUES (?, ?, ?) ON CONFLICT DO NOTHING`);
     this.#purge = this.#database.prepare('DELETE FROM used_nonce WHERE expires_at < ?');
     this.#count = this.#database.prepare('SELECT count(*) AS entries FROM used_nonce');
@@ -73,5 +63,27 @@ export class SqliteNonceStore implements NonceStore {
     this.#purge.run(nowSeconds);
     this.#entries = Number(this.#count.get()?.['entries']);
     this.#countedAtSeconds = nowSeconds;
+  }
+}
+
+function open(path: string, busyTimeoutMs: number): DatabaseSync {
+  let database: DatabaseSync | undefined;
+  try {
+    database = new DatabaseSync(path, { timeout: busyTimeoutMs });
+    // FULL: a nonce that a power loss forgets is a replay.
+    database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;');
+    database.exec(
+      `CREATE TABLE IF NOT EXISTS used_nonce (
+         thumbprint TEXT NOT NULL,
+         nonce_sha256 BLOB NOT NULL,
+         expires_at INTEGER NOT NULL,
+         PRIMARY KEY (thumbprint, nonce_sha256)
+       ) STRICT, WITHOUT ROWID;
+       CREATE INDEX IF NOT EXISTS used_nonce_expiry ON used_nonce (expires_at);`,
+    );
+    return database;
+  } catch (cause) {
+    database?.close();
+    throw new KeydError('configuration_invalid', `the nonce store ${path} can not be opened`, { cause });
   }
 }
