@@ -3,10 +3,10 @@
  * exported, and its content lives in the authorizer that minted it, so that no room can make, alter or
  * repeat one (S7).
  */
-import type { Caller } from '../caller/caller.ts';
+import { callerShare, type Caller } from '../caller/caller.ts';
 import { KeydError } from '../wire/problem.ts';
 import { judgeAction, judgeSigning, type ApprovedNames, type Judgement } from './judge.ts';
-import type { ActionRequest, OctetsToSign, Proposal, SigningOperation } from './proposal.ts';
+import type { ActionRequest, AgentFacts, OctetsToSign, Proposal, SigningOperation } from './proposal.ts';
 import type { PolicyRules } from './rules.ts';
 
 /** Leave to sign one octet string with one key, once, until a deadline, under the rules that allowed it. */
@@ -16,13 +16,16 @@ class MintedGrant {
   readonly operation: SigningOperation;
   readonly agentId: string;
   readonly backend: 'tpm' | 'pkcs11';
+  /** Whose turn in the queue it takes. */
+  readonly share: string;
   /** Milliseconds since the epoch. */
   readonly notAfterMs: number;
 
-  constructor({ agent, parameters, notAfterMs }: Proposal) {
+  constructor(caller: Caller, { agent, parameters, notAfterMs }: Proposal) {
     this.operation = parameters.operation;
     this.agentId = agent.id;
     this.backend = agent.backend;
+    this.share = callerShare(caller);
     this.notAfterMs = notAfterMs;
     Object.freeze(this);
   }
@@ -93,7 +96,7 @@ export class Authorizer {
     const judgement = judgeSigning(this.#rules, caller, proposal);
     const decision = this.#decision(judgement);
     if (judgement.effect === 'deny') return { decision, refusal: refusal(judgement) };
-    const grant = new MintedGrant(proposal);
+    const grant = new MintedGrant(caller, proposal);
     const { agent, octets, parameters, notAfterMs } = proposal;
     this.#contents.set(
       grant,
@@ -138,6 +141,12 @@ export class Authorizer {
       throw new KeydError('deadline_exceeded', 'the request waited too long for the hardware; ask again');
     }
     return contents;
+  }
+
+  /** Whether this caller would be shown the agent; for lists, which are not decisions of their own. */
+  maySee(caller: Caller, agent: AgentFacts): boolean {
+    const request = { action: 'agent-show', agent } as const;
+    return judgeAction(this.#rules, caller, request, this.#approvedNames()).effect === 'permit';
   }
 
   /** Puts other rules in force, at once and as a whole; grants of the old ones end. */

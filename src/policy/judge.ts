@@ -7,7 +7,7 @@ import type { Caller } from '../caller/caller.ts';
 import { matchesNamePattern, parseAgentName } from '../wire/agent-name.ts';
 import type { ErrorCode } from '../wire/problem.ts';
 import { matchesCaller } from './caller-selector.ts';
-import type { ActionRequest, AgentFacts, Proposal, SigningParameters } from './proposal.ts';
+import type { ActionRequest, AgentFacts, Proposal, RawParameters, SigningParameters } from './proposal.ts';
 import { matchesDnsName, matchesTyp, type PolicyRules } from './rules.ts';
 
 /** Names that the issuer's approval of this host allows. */
@@ -50,6 +50,8 @@ export function judgeAction(
   switch (request.action) {
     case 'agent-create':
       return judgeCreate(rules, caller, request, approved);
+    case 'agent-use':
+      return judgeUse(rules, caller, request.agent);
     case 'agent-show':
     case 'credentials-read':
     case 'credentials-renew':
@@ -175,13 +177,25 @@ function judgeParameters(rules: PolicyRules, agent: AgentFacts, parameters: Sign
       return permit();
     }
     case 'raw':
-      return rules.allowRaw.includes(agent.name)
-        ? permit('allow_raw')
-        : deny(
-            'raw_signing_off',
-            `raw signing is off for ${agent.name}: whoever may have any octets signed can forge every other proof`,
-          );
+      return judgeRaw(rules, agent, parameters);
   }
+}
+
+function judgeRaw(rules: PolicyRules, agent: AgentFacts, { credentialsEndAtMs }: RawParameters): Judgement {
+  if (!rules.allowRaw.includes(agent.name)) {
+    return deny(
+      'raw_signing_off',
+      `raw signing is off for ${agent.name}: whoever may have any octets signed can forge every other proof`,
+    );
+  }
+  if (credentialsEndAtMs !== undefined) {
+    const until = new Date(credentialsEndAtMs).toISOString();
+    return deny(
+      'raw_signing_off',
+      `the key has credentials until ${until}; raw signing begins when they end`,
+    );
+  }
+  return permit('allow_raw');
 }
 
 function inScope({ ingress }: Caller, agentName: string): boolean {

@@ -90,6 +90,8 @@ export interface CsrParameters {
 export interface RawParameters {
   readonly operation: 'raw';
   readonly input: 'message' | 'digest';
+  /** Until then what this key signs counts as the workload's word; undefined where it has no credentials. */
+  readonly credentialsEndAtMs: number | undefined;
 }
 
 export type SigningParameters =
@@ -108,8 +110,8 @@ export interface Proposal {
   readonly parameters: SigningParameters;
   readonly octets: OctetsToSign;
   readonly binds: ReadonlySet<BoundParameter>;
-  /** When the proof says it was made and when it ends, by the daemon's clock (S4); undefined where it says neither. */
-  readonly times: { readonly issuedAtMs: number; readonly expiresAtMs: number } | undefined;
+  /** When the proof says it was made and when it ends, by the daemon's clock (S4), as far as it says so. */
+  readonly times: { readonly issuedAtMs: number; readonly expiresAtMs: number | undefined } | undefined;
   /** After this the hardware is not asked any more, milliseconds since the epoch. */
   readonly notAfterMs: number;
 }
@@ -130,7 +132,13 @@ export type ActionRequest =
     }
   | {
       readonly action:
-        'agent-show' | 'agent-retire' | 'agent-export-tss2' | 'credentials-read' | 'credentials-renew';
+        /** To have the agent sign anything at all; what it signs is judged by its proposal. */
+        | 'agent-use'
+        | 'agent-show'
+        | 'agent-retire'
+        | 'agent-export-tss2'
+        | 'credentials-read'
+        | 'credentials-renew';
       readonly agent: AgentFacts;
     }
   | { readonly action: 'host-enrol' }

@@ -1,0 +1,215 @@
+/** Agents over their life: made, shown, given a new key, retired. Implements `AgentApi` of the socket. */
+import { randomUUID } from 'node:crypto';
+import type { BackendDescription, BackendKind, Erasure, KeyBlobStore } from '../backend/backend.ts';
+import { KeyedLock } from '../base/keyed-lock.ts';
+import type { Logger } from '../base/logger.ts';
+import type { Caller } from '../caller/caller.ts';
+import { requireAction, type ActionGate } from '../policy/require-action.ts';
+import { parseRootAgentName } from '../wire/agent-name.ts';
+import { toPem } from '../wire/pem.ts';
+import { asKeydError, KeydError } from '../wire/problem.ts';
+import type { AgentView, CreateAgentRequest, RotateAgentRequest } from '../wire/socket/agents.ts';
+import type { Agent, AgentStore } from './agent.ts';
+import { agentIdentifiers, type AgentCredentials, type HostIdentity } from './draft.ts';
+import type { Hardware } from './hardware.ts';
+import type { KeyMaker } from './key-maker.ts';
+
+/** Told after the change is durable; what they throw is logged and changes nothing. */
+export interface AgentHooks {
+  readonly created?: (agent: Agent) => void;
+  readonly rotated?: (agent: Agent, previous: Agent) => void;
+  readonly retired?: (agent: Agent) => void;
+}
+
+export interface AgentServiceOptions extends ActionGate {
+  readonly agents: AgentStore;
+  readonly hardware: Hardware;
+  readonly keys: KeyMaker;
+  /** Where the TPM backend keeps its wrapped keys, for `export-tss2`. */
+  readonly blobs: Pick<KeyBlobStore, 'get'>;
+  readonly identity: () => HostIdentity | undefined;
+  readonly credentials: (agent: Agent) => AgentCredentials | undefined;
+  readonly hooks: AgentHooks;
+  /** Live agents that one uid may own (S20). */
+  readonly maxAgentsPerOwner: number;
+  readonly log: Logger;
+  readonly now: () => number;
+}
+
+const DEFAULT_ALGORITHM = 'ES256';
+
+export class AgentService {
+  readonly #options: AgentServiceOptions;
+  /** Changes of one agent follow one another. */
+  readonly #changes = new KeyedLock();
+
+  constructor(options: AgentServiceOptions) {
+    this.#options = options;
+  }
+
+  /** The agents that this caller may see. */
+  async list(caller: Caller): Promise<readonly AgentView[]> {
+    const { agents, authorizer } = this.#options;
+    const seen = agents.list().filter((agent) => authorizer.maySee(caller, agent));
+    const described = new Map<BackendKind, BackendDescription>();
+    for (const kind of new Set(seen.map((agent) => agent.backend))) {
+      described.set(kind, await this.#options.hardware.lane(kind).backend.describe());
+    }
+    return seen.map((agent) => this.#view(agent, described.get(agent.backend)));
+  }
+
+  /** @throws KeydError `agent_not_found`, `policy_denied` */
+  async show(caller: Caller, idOrName: string): Promise<AgentView> {
+    const agent = this.#find(idOrName);
+    const { refusal } = await this.#options.authorizer.authorizeAction(caller, {
+      action: 'agent-show',
+      agent,
+    });
+    if (refusal !== undefined) throw refusal;
+    return this.#describe(agent);
+  }
+
+  /**
+   * The name is taken before the key is made, and given back if it could not be made.
+   * @throws KeydError `invalid_name`, `name_in_use`, `name_not_permitted`, `policy_denied`,
+   *   `unsupported_algorithm`, `too_many_requests`, and those of the backend
+   */
+  async create(caller: Caller, request: CreateAgentRequest): Promise<AgentView> {
+    parseRootAgentName(request.name);
+    const { name, backend, algorithm = DEFAULT_ALGORITHM, ownerUid = caller.uid } = request;
+    const action = { action: 'agent-create', name, backend, algorithm, ownerUid } as const;
+    return requireAction(this.#options, caller, action, async () => {
+      this.#checkQuota(ownerUid);
+      const { agents, keys, now, hooks } = this.#options;
+      const id = randomUUID();
+      agents.reserveName(id, name, ownerUid);
+      const made = { agent: undefined as Agent | undefined };
+      try {
+        await keys.make(caller, backend, algorithm, (key) => {
+          const agent = { id, name, ownerUid, backend, createdAtMs: now(), ...key };
+          agents.add(agent);
+          made.agent = agent;
+        });
+      } finally {
+        if (made.agent === undefined) agents.releaseName(id);
+      }
+      if (made.agent === undefined) throw new KeydError('internal', 'a key was made and not taken');
+      this.#tell(hooks.created, made.agent);
+      return this.#describe(made.agent);
+    });
+  }
+
+  /**
+   * The new key is made and in use before the old one is destroyed.
+   * @throws KeydError `agent_not_found`, `policy_denied`, and those of the backend
+   */
+  async rotate(caller: Caller, idOrName: string, request: RotateAgentRequest): Promise<AgentView> {
+    const { id } = this.#find(idOrName);
+    return this.#changes.run(id, async () => {
+      const agent = this.#find(id);
+      const reason = request.reason ?? 'routine';
+      return requireAction(this.#options, caller, { action: 'agent-rotate', agent, reason }, async () => {
+        const { agents, keys, hooks } = this.#options;
+        await keys.make(caller, agent.backend, agent.algorithm, (key) => {
+          agents.replaceKey(id, key);
+        });
+        const rotated = this.#find(id);
+        this.#tell((now) => hooks.rotated?.(now, agent), rotated);
+        await this.#destroyReplaced(agent);
+        return this.#describe(rotated);
+      });
+    });
+  }
+
+  /**
+   * Destroys the key, then leaves the tombstone: an interrupted retirement is repeated, never half forgotten.
+   * @throws KeydError `agent_not_found`, `policy_denied`, and those of the backend
+   */
+  async retire(caller: Caller, idOrName: string): Promise<Erasure> {
+    const { id } = this.#find(idOrName);
+    return this.#changes.run(id, async () => {
+      const agent = this.#find(id);
+      return requireAction(this.#options, caller, { action: 'agent-retire', agent }, async () => {
+        const { agents, hardware, hooks } = this.#options;
+        const erasure = await hardware.lane(agent.backend).backend.destroy(agent.keyId);
+        agents.retire(id);
+        this.#tell(hooks.retired, agent);
+        return erasure;
+      });
+    });
+  }
+
+  /**
+   * The key file of a TPM key, `TSS2 PRIVATE KEY`, without its auth (DECISIONS 13).
+   * @throws KeydError `agent_not_found`, `policy_denied`, `conflict` for a key in a token, `key_not_found`
+   */
+  async exportTss2(caller: Caller, idOrName: string): Promise<string> {
+    const agent = this.#find(idOrName);
+    return requireAction(this.#options, caller, { action: 'agent-export-tss2', agent }, async () => {
+      if (agent.backend !== 'tpm') {
+        throw new KeydError('conflict', 'the key is in a PKCS#11 token, which has no key file');
+      }
+      const record = await this.#options.blobs.get(agent.keyId);
+      if (record === undefined) {
+        throw new KeydError('key_not_found', `the key of ${agent.name} has no wrapped form on this host`);
+      }
+      return toPem('TSS2 PRIVATE KEY', record.blob);
+    });
+  }
+
+  #find(idOrName: string): Agent {
+    const agent = this.#options.agents.find(idOrName);
+    if (agent === undefined) throw new KeydError('agent_not_found', 'there is no such agent');
+    return agent;
+  }
+
+  #checkQuota(ownerUid: number): void {
+    const { agents, maxAgentsPerOwner } = this.#options;
+    const owned = agents.list().filter((agent) => agent.ownerUid === ownerUid).length;
+    if (owned >= maxAgentsPerOwner) {
+      throw new KeydError('too_many_requests', `uid ${ownerUid} owns ${owned} agents and may own no more`);
+    }
+  }
+
+  /** The agent has its new key by now, so that a failure here is for the operator and not for the caller. */
+  async #destroyReplaced(previous: Agent): Promise<void> {
+    try {
+      await this.#options.hardware.lane(previous.backend).backend.destroy(previous.keyId);
+    } catch (thrown) {
+      this.#options.log.error(
+        { agentId: previous.id, keyId: previous.keyId, error: asKeydError(thrown) },
+        'a replaced key could not be destroyed; no agent uses it any more',
+      );
+    }
+  }
+
+  #tell(hook: ((agent: Agent) => void) | undefined, agent: Agent): void {
+    try {
+      hook?.(agent);
+    } catch (thrown) {
+      this.#options.log.error({ agentId: agent.id, error: asKeydError(thrown) }, 'a hook failed');
+    }
+  }
+
+  async #describe(agent: Agent): Promise<AgentView> {
+    return this.#view(agent, await this.#options.hardware.lane(agent.backend).backend.describe());
+  }
+
+  #view(agent: Agent, backend: BackendDescription | undefined): AgentView {
+    const proven = this.#options.credentials(agent) ?? backend;
+    const { id, name, kid, algorithm, publicJwk, ownerUid } = agent;
+    return {
+      id,
+      name,
+      kid,
+      backend: agent.backend,
+      algorithm,
+      publicJwk,
+      assurance: proven?.assurance ?? 'software',
+      assuranceReason: proven?.assuranceReason ?? 'its backend is not configured on this host any more',
+      ownerUid,
+      createdAt: new Date(agent.createdAtMs).toISOString(),
+      identifiers: agentIdentifiers(this.#options.identity(), name),
+    };
+  }
+}

@@ -1,0 +1,101 @@
+/** What every typed request becomes: a proposal for policy, and the way from the signature to the reply. */
+import type { BoundParameter, OctetsToSign, Proposal, SigningParameters } from '../policy/proposal.ts';
+import type { AssuranceLevel } from '../wire/assurance.ts';
+import { aauthId, parseAgentName, spiffeId } from '../wire/agent-name.ts';
+import { encodeBase64url } from '../wire/base64url.ts';
+import type { Agent } from './agent.ts';
+
+/** Who this host is to its issuer; undefined until it is enrolled. */
+export interface HostIdentity {
+  readonly label: string;
+  readonly trustDomain: string;
+  readonly aauthDomain: string;
+}
+
+/** What the issuer has given for an agent's present key, and when it ends. */
+export interface AgentCredentials {
+  readonly agentToken: string | undefined;
+  readonly holdsWit: boolean;
+  /** Milliseconds since the epoch. */
+  readonly expiresAtMs: number;
+  readonly assurance: AssuranceLevel;
+  readonly assuranceReason: string;
+}
+
+/** What a proposal is made from beside the request. Read once, so that every part of it is of one moment. */
+export interface DraftContext {
+  readonly agent: Agent;
+  readonly identity: HostIdentity | undefined;
+  readonly credentials: AgentCredentials | undefined;
+  /** `host` or `host:port` of the issuer: nothing is signed for it (S1). */
+  readonly issuerAuthorities: readonly string[];
+  /** Milliseconds since the epoch. */
+  readonly nowMs: number;
+  /** How long hardware may be waited for. */
+  readonly deadlineMs: number;
+  readonly randomOctets: (count: number) => Uint8Array;
+}
+
+/** A proposal, and how its signature (JOSE form) becomes the reply. */
+export interface Draft<Reply> {
+  readonly proposal: Proposal;
+  assemble(signature: Uint8Array): Reply;
+}
+
+/** 128 bits: enough that a nonce or jti never repeats (RFC 4086, RFC 7519 §4.1.7). */
+const NONCE_OCTETS = 16;
+
+export function freshNonce(context: DraftContext): string {
+  return encodeBase64url(context.randomOctets(NONCE_OCTETS));
+}
+
+/** The proposal of this moment. */
+export function propose(
+  context: DraftContext,
+  parts: {
+    readonly parameters: SigningParameters;
+    readonly octets: OctetsToSign;
+    readonly binds: readonly BoundParameter[];
+    readonly times?: Proposal['times'];
+  },
+): Proposal {
+  const { id, name, ownerUid, backend, algorithm, keyId, kid } = context.agent;
+  return {
+    agent: { id, name, ownerUid, backend, algorithm, keyId, kid },
+    parameters: parts.parameters,
+    octets: parts.octets,
+    binds: new Set(parts.binds),
+    times: parts.times,
+    notAfterMs: context.nowMs + context.deadlineMs,
+  };
+}
+
+/**
+ * Unix time at which a proof made now ends, seconds: after `lifetimeSeconds`, and never past the credentials
+ * of the key (S4).
+ */
+export function expirySeconds(context: DraftContext, lifetimeSeconds: number): number {
+  const wanted = Math.floor(context.nowMs / 1000) + lifetimeSeconds;
+  const { credentials } = context;
+  return credentials === undefined ? wanted : Math.min(wanted, Math.floor(credentials.expiresAtMs / 1000));
+}
+
+export interface AgentIdentifiers {
+  readonly spiffeId: string | null;
+  readonly aauthId: string | null;
+}
+
+/** The agent's names in its trust domain and in AAuth; null until the host is enrolled (DECISIONS 6). */
+export function agentIdentifiers(identity: HostIdentity | undefined, agentName: string): AgentIdentifiers {
+  if (identity === undefined) return { spiffeId: null, aauthId: null };
+  const name = parseAgentName(agentName);
+  return {
+    spiffeId: spiffeId(identity.trustDomain, identity.label, name),
+    aauthId: aauthId(identity.label, name, identity.aauthDomain),
+  };
+}
+
+/** RFC 9278 §3: an identifier that is true of the key itself, wherever it is. */
+export function thumbprintUri(kid: string): string {
+  return `urn:ietf:params:oauth:jwk-thumbprint:sha-256:${kid}`;
+}

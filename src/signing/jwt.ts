@@ -1,0 +1,97 @@
+/** `sign/jwt`: JWTs of a type that policy allows, speaking as the agent and as nobody else (RFC 7519). */
+import { canonicalJson } from '../wire/jcs.ts';
+import { joinJws, jwsSigningInput } from '../wire/jws.ts';
+import { KeydError } from '../wire/problem.ts';
+import type { JwtRequest } from '../wire/socket/signing.ts';
+import { issuedAtSeconds } from './daemon-time.ts';
+import {
+  agentIdentifiers,
+  expirySeconds,
+  freshNonce,
+  propose,
+  thumbprintUri,
+  type Draft,
+  type DraftContext,
+} from './draft.ts';
+import { checkClaimNames, checkTyp } from './jwt-rules.ts';
+
+/** S4. */
+const MAX_LIFETIME_SECONDS = 300;
+const MAX_CLAIMS_LENGTH = 16_384;
+const MAX_AUDIENCES = 16;
+
+type Claims = Readonly<Record<string, unknown>>;
+
+/**
+ * Header `{alg, kid, typ}` only. `iat`, `nbf`, `exp` and `jti` are the daemon's; a caller's `exp` may shorten
+ * the life. `iss` and `sub` are the agent's SPIFFE ID unless the caller names another of its identifiers.
+ * @throws KeydError `type_reserved`, `claim_reserved`, `time_not_acceptable`, `malformed_request`, `malformed_json`
+ */
+export function draftJwt(context: DraftContext, request: JwtRequest): Draft<{ readonly jwt: string }> {
+  const typ = checkTyp(request.typ);
+  checkClaimNames(request.claims);
+  const times = jwtTimes(context, request.claims);
+  const claims = {
+    ...request.claims,
+    iss: ownIdentifier(context, request.claims, 'iss'),
+    sub: ownIdentifier(context, request.claims, 'sub'),
+    iat: times.iat,
+    nbf: times.iat,
+    exp: times.exp,
+    jti: freshNonce(context),
+  };
+  if (canonicalJson(claims).length > MAX_CLAIMS_LENGTH) {
+    throw new KeydError('malformed_request', `claims are longer than ${MAX_CLAIMS_LENGTH} characters`);
+  }
+  const { kid, publicJwk } = context.agent;
+  const signingInput = jwsSigningInput({ alg: publicJwk.alg, typ, kid }, claims);
+  return {
+    proposal: propose(context, {
+      parameters: { operation: 'jwt', typ, audience: audience(claims), claims },
+      octets: { kind: 'message', octets: Buffer.from(signingInput, 'ascii') },
+      binds: ['claims'],
+      times: { issuedAtMs: times.iat * 1000, expiresAtMs: times.exp * 1000 },
+    }),
+    assemble: (signature) => ({ jwt: joinJws(signingInput, signature) }),
+  };
+}
+
+function jwtTimes(context: DraftContext, claims: Claims): { readonly iat: number; readonly exp: number } {
+  const iat = issuedAtSeconds(context.nowMs, claims['iat'], 'iat');
+  issuedAtSeconds(context.nowMs, claims['nbf'], 'nbf');
+  const latest = expirySeconds(context, MAX_LIFETIME_SECONDS);
+  const wanted = claims['exp'];
+  if (wanted === undefined) return { iat, exp: latest };
+  if (typeof wanted !== 'number' || !Number.isSafeInteger(wanted) || wanted <= iat || wanted > latest) {
+    throw new KeydError(
+      'time_not_acceptable',
+      `exp may only shorten the life: leave it out, or give a time in the next ${latest - iat} seconds`,
+    );
+  }
+  return { iat, exp: wanted };
+}
+
+/** The agent's own name: the one asked for if it is one of its names, else the first it has. */
+function ownIdentifier({ agent, identity }: DraftContext, claims: Claims, claim: 'iss' | 'sub'): string {
+  const { spiffeId, aauthId } = agentIdentifiers(identity, agent.name);
+  const own = [spiffeId, aauthId, thumbprintUri(agent.kid)].filter((id) => id !== null);
+  const wanted = claims[claim];
+  const found = wanted === undefined ? own[0] : own.find((id) => id === wanted);
+  if (found === undefined) {
+    throw new KeydError(
+      'claim_reserved',
+      `${claim} is the agent's: leave it out, or give one of ${own.join(', ')}`,
+    );
+  }
+  return found;
+}
+
+function audience(claims: Claims): readonly string[] {
+  const aud = claims['aud'];
+  if (aud === undefined) return [];
+  const list: readonly unknown[] = Array.isArray(aud) ? aud : [aud];
+  if (list.length > MAX_AUDIENCES || !list.every((item) => typeof item === 'string')) {
+    throw new KeydError('malformed_request', `aud must be a string or at most ${MAX_AUDIENCES} strings`);
+  }
+  return list;
+}

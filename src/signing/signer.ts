@@ -1,0 +1,47 @@
+import type { Authorizer, Grant } from '../policy/authorize.ts';
+import { KeydError } from '../wire/problem.ts';
+import type { AgentStore } from './agent.ts';
+import type { Hardware } from './hardware.ts';
+
+export interface SignerOptions {
+  readonly authorizer: Authorizer;
+  readonly agents: Pick<AgentStore, 'find'>;
+  readonly hardware: Hardware;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+}
+
+/** Where octets meet a key. It takes a grant and nothing else, so that no request can get past policy (S7). */
+export class Signer {
+  readonly #options: SignerOptions;
+
+  constructor(options: SignerOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Signs what the grant holds when it is its caller's turn; JOSE form. The grant is redeemed at the last
+   * moment: rules that changed meanwhile, a passed deadline or a caller that has gone end it unsigned.
+   * @throws KeydError `too_many_requests`, `deadline_exceeded`, `caller_gone`, `policy_denied`, `key_retired`,
+   *   `conflict`, and those of the backend
+   */
+  async sign(grant: Grant, signal: AbortSignal): Promise<Uint8Array> {
+    const { authorizer, hardware, now } = this.#options;
+    const { backend, queue } = hardware.lane(grant.backend);
+    const timeoutMs = Math.max(0, grant.notAfterMs - now());
+    return queue.run({ share: grant.share, timeoutMs, signal }, async (laneSignal) => {
+      const { keyId, agentId, octets } = authorizer.redeem(grant);
+      this.#checkKey(agentId, keyId);
+      return backend.sign(keyId, octets, { signal: laneSignal });
+    });
+  }
+
+  #checkKey(agentId: string, keyId: string): void {
+    const agent = this.#options.agents.find(agentId);
+    if (agent === undefined)
+      throw new KeydError('key_retired', 'the agent was retired while the request waited');
+    if (agent.keyId !== keyId) {
+      throw new KeydError('conflict', 'the key was rotated while the request waited; ask again');
+    }
+  }
+}
