@@ -42,11 +42,15 @@ export interface Pkcs11Backend extends KeyBackend {
 /**
  * Opens the backend without waiting for the token: until it is there, `describe` says `starting` or
  * `unavailable` and calls are refused. @throws KeydError `configuration_invalid`
+ * @param entry the module host's program; tests put a hostile one in its place
  */
-export function openPkcs11Backend(options: Pkcs11BackendOptions): Promise<Pkcs11Backend> {
+export function openPkcs11Backend(
+  options: Pkcs11BackendOptions,
+  entry: URL = siblingModule(import.meta.url, './module-host'),
+): Promise<Pkcs11Backend> {
   return Promise.resolve(options).then((given) => {
     checkOptions(given);
-    return new SupervisedBackend(given);
+    return new SupervisedBackend(given, entry);
   });
 }
 
@@ -70,7 +74,7 @@ class SupervisedBackend implements Pkcs11Backend {
   #listing: Promise<readonly HardwareKey[]> | undefined;
   #closed = false;
 
-  constructor(options: Pkcs11BackendOptions) {
+  constructor(options: Pkcs11BackendOptions, entry: URL) {
     this.#timing = { ...DEFAULT_TIMING, ...options.timing };
     this.#rsaModulusBits = options.rsaModulusBits ?? DEFAULT_RSA_MODULUS_BITS;
     this.#logger = options.logger ?? silentLogger;
@@ -78,7 +82,7 @@ class SupervisedBackend implements Pkcs11Backend {
     const supervise = (after?: Promise<void>): ModuleHostSupervisor =>
       new ModuleHostSupervisor({
         process: {
-          entry: siblingModule(import.meta.url, './module-host'),
+          entry,
           ...(options.softhsm2Conf === undefined ? {} : { softhsm2Conf: options.softhsm2Conf }),
           ...(options.runAs === undefined ? {} : { runAs: options.runAs }),
         },

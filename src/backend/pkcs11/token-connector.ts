@@ -43,10 +43,20 @@ export function tokenConnector(
 
   return async (client) => {
     const reply = await client.call(OPERATION.connect, [request], { timeoutMs: timing.slowCallTimeoutMs });
-    const token = decodeMessage(tokenReport, reply);
+    const token = readReport(client, reply);
     await guard.oneAtATime(() => login(client, token));
     return token;
   };
+}
+
+function readReport(client: ModuleHostClient, reply: Buffer): TokenReport {
+  try {
+    return decodeMessage(tokenReport, reply);
+  } catch (thrown) {
+    client.kill();
+    const message = `The PKCS#11 module host answered garbage and was ended: ${asKeydError(thrown).message}`;
+    throw new KeydError('backend_unavailable', message, { cause: thrown });
+  }
 }
 
 async function readPin(pin: Pkcs11BackendOptions['pin']): Promise<Uint8Array> {
