@@ -83,7 +83,7 @@ describe('signingFetch', () => {
         controller.close();
       },
     });
-    await agentFetch(`${origin}/s`, { method: 'POST', body, duplex: 'half' });
+    await agentFetch(`${origin}/s`, { method: 'POST', body, duplex: 'half' } as RequestInit);
     expect(Buffer.from(described[0]?.body ?? []).toString()).toBe('one,two');
     expect(arrived[0]?.body.toString()).toBe('one,two');
   });
