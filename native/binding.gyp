@@ -1,7 +1,8 @@
 {
   "target_defaults": {
     "default_configuration": "Release",
-    "defines": ["NAPI_VERSION=9", "NAPI_CPP_EXCEPTIONS"],
+    # The last: a worker that is terminated can not take exceptions any more.
+    "defines": ["NAPI_VERSION=9", "NAPI_CPP_EXCEPTIONS", "NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS"],
     "cflags_cc!": ["-fno-exceptions", "-std=gnu++17", "-std=gnu++20"],
     "cflags_cc": [
       "-std=c++17", "-fexceptions", "-fvisibility=hidden",

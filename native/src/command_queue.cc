@@ -8,7 +8,7 @@ namespace agentkeyd {
 namespace {
 
 // Longer than any command but the making of a large RSA key.
-constexpr std::chrono::seconds kStopTimeout{10};
+constexpr std::chrono::seconds kStopTimeout{5};
 
 }  // namespace
 

@@ -72,6 +72,7 @@ Napi::Function EsysConnection::Define(Napi::Env env) {
                          InstanceMethod<&EsysConnection::Run>("run"),
                          InstanceMethod<&EsysConnection::Reopen>("reopen"),
                          InstanceMethod<&EsysConnection::Close>("close"),
+                         InstanceMethod<&EsysConnection::End>("end"),
                          InstanceMethod<&EsysConnection::IsDead>("isDead"),
                          InstanceMethod<&EsysConnection::Discard>("discard"),
                      });
@@ -171,12 +172,18 @@ void EsysConnection::TaskAdded(Napi::Env env) {
 void EsysConnection::Settle(Napi::Env env, Napi::Function, EsysConnection* self, CommandTask* task) {
   const std::unique_ptr<CommandTask> owned(task);
   if (env == nullptr) return;  // the environment exits: nobody waits for the promise
-  owned->Settle(env);
+  try {
+    owned->Settle(env);
+  } catch (const Napi::Error&) {
+    // A worker that is being terminated takes no values any more, so nobody waits for the promise.
+  }
   const bool is_idle = --self->pending_ == 0;
   if (is_idle) self->completions_.Unref(env);
   if (owned->is_close()) self->End();
   if (is_idle) self->Unref();
 }
+
+void EsysConnection::End(const Napi::CallbackInfo&) { End(); }
 
 Napi::Value EsysConnection::IsDead(const Napi::CallbackInfo& info) {
   return Napi::Boolean::New(info.Env(), queue_ == nullptr || queue_->dead());

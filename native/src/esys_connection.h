@@ -28,6 +28,7 @@ class EsysConnection : public Napi::ObjectWrap<EsysConnection> {
   Napi::Value Close(const Napi::CallbackInfo& info);
   Napi::Value IsDead(const Napi::CallbackInfo& info);
   void Discard(const Napi::CallbackInfo& info);
+  void End(const Napi::CallbackInfo& info);
 
   Napi::Value Submit(Napi::Env env, std::unique_ptr<Work> work);
   void TaskAdded(Napi::Env env);

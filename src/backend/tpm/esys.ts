@@ -32,6 +32,7 @@ interface NativeConnection {
   readonly reopen: () => Promise<unknown>;
   readonly close: () => Promise<unknown>;
   readonly isDead: () => boolean;
+  readonly end: () => void;
 }
 
 interface NativeModule {
@@ -59,6 +60,13 @@ function native(): NativeModule {
   return nativeModule;
 }
 
+// `process.exit` runs no environment hooks: the addon would be stopped in the middle of a command, and
+// what it has loaded would stay in a TPM without a resource manager.
+const openConnections = new Set<WeakRef<NativeConnection>>();
+process.on('exit', () => {
+  for (const connection of openConnections) connection.deref()?.end();
+});
+
 /**
  * A connection to one TPM. Commands reject with `TssFault`, with KeydError `too_many_requests` if the
  * queue is full, and with `tpm_unavailable` after `close`. A handle that is dropped is flushed.
@@ -68,11 +76,15 @@ export class EsysConnection extends EsysCommands {
   readonly #dropped: FinalizationRegistry<number>;
   /** Handles of this connection: another's number would mean another resource here. */
   readonly #own = new WeakSet<EsysHandle>();
+  readonly #exitEntry: WeakRef<NativeConnection>;
   #closing: Promise<void> | undefined;
 
   private constructor(connection: NativeConnection) {
     super();
     this.#native = connection;
+    this.#exitEntry = new WeakRef(connection);
+    for (const entry of openConnections) if (entry.deref() === undefined) openConnections.delete(entry);
+    openConnections.add(this.#exitEntry);
     this.#dropped = new FinalizationRegistry((id) => {
       connection.discard(id);
     });
@@ -106,7 +118,9 @@ export class EsysConnection extends EsysCommands {
 
   /** Flushes what is still loaded, ends the thread and the context. Queued commands come first. */
   async close(): Promise<void> {
-    this.#closing ??= this.#settle(this.#native.close()).then(() => undefined);
+    this.#closing ??= this.#settle(this.#native.close()).then(() => {
+      openConnections.delete(this.#exitEntry);
+    });
     await this.#closing;
   }
 
