@@ -14,9 +14,11 @@ import {
   type Shape,
 } from '../wire/check.ts';
 import { CHANNEL_BINDINGS, type ChannelBinding } from '../wire/issuance/challenge.ts';
-import { APPRAISAL_POLICY } from '../wire/issuance/credential-profile.ts';
 import { KeydError } from '../wire/problem.ts';
 import { parseTargetUri } from '../wire/target-uri.ts';
+
+/** Named by credentials and Attestation Results: checks 1 to 22 and 27 of docs/protocol.md. */
+const DEFAULT_APPRAISAL_POLICY = 'urn:agentkeyd:appraisal:1';
 
 const path = text({ maxLength: 4096, pattern: /^\/[^\0]*$/, what: 'an absolute path' });
 const credentialName = text({
@@ -84,6 +86,7 @@ const configFile = object({
     policy: optional(text({ maxLength: 128, pattern: /^urn:[\x21-\x7e]+$/, what: 'a URN' })),
     roots_file: optional(path),
     intermediates_file: optional(path),
+    revocation_list_files: optional(array(path, { max: 64 })),
     expired_ek_certificate: oneOf(['accept', 'refuse']),
     cleared_tpm: oneOf(['accept', 'refuse']),
     minimum_tpm_revision: optional(integer({ min: 0, max: 65_535 })),
@@ -199,7 +202,7 @@ export function readIssuerConfig(file: string): IssuerConfig {
       connections: limits.connections ?? 2000,
       connectionsPerNetwork: limits.connections_per_network ?? 200,
     },
-    appraisal: { ...given.appraisal, policy: given.appraisal.policy ?? APPRAISAL_POLICY },
+    appraisal: { ...given.appraisal, policy: given.appraisal.policy ?? DEFAULT_APPRAISAL_POLICY },
     developmentPolicy:
       development === undefined
         ? undefined

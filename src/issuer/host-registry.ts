@@ -1,8 +1,20 @@
 /** hosts.toml: which TPMs may enrol, what their agents may be called and what they may get (check 27). */
 import { readTomlConfig } from '../base/toml-config.ts';
 import { checkHostLabel, isNamePattern } from '../wire/agent-name.ts';
-import { array, integer, object, optional, refine, text, type Infer, type Shape } from '../wire/check.ts';
+import {
+  array,
+  integer,
+  object,
+  oneOf,
+  optional,
+  refine,
+  text,
+  type Infer,
+  type Shape,
+} from '../wire/check.ts';
+import { CREDENTIAL_KINDS } from '../wire/issuance/issue.ts';
 import { KeydError } from '../wire/problem.ts';
+import type { HostRecord } from './verifier/host-policy.ts';
 
 const label: Shape<string> = refine(text({ maxLength: 63 }), (value) => {
   try {
@@ -16,7 +28,7 @@ const namePattern = refine(text({ maxLength: 63 }), (value) =>
   isNamePattern(value) ? undefined : 'is no name pattern: a name in which * stands for any characters',
 );
 
-const hostRecord = object({
+const hostTable = object({
   label,
   /** SHA-256 of the EK's TPMT_PUBLIC, as `agentkey host status` shows it. */
   ek_sha256: text({ maxLength: 64, pattern: /^[0-9a-f]{64}$/, what: '64 lower-case hex digits' }),
@@ -24,6 +36,8 @@ const hostRecord = object({
   /** On whose behalf this host's agents act; the root of later delegations. */
   principal: text({ maxLength: 255, pattern: /^[\x21-\x7e]+$/, what: 'visible ASCII' }),
   max_ttl_seconds: optional(integer({ min: 60, max: 86_400 })),
+  credentials: optional(array(oneOf(CREDENTIAL_KINDS), { min: 1, max: 3 })),
+  max_issuances_per_hour: optional(integer({ min: 1, max: 1_000_000 })),
   /** Ceilings for budgets: recorded now, enforced from the authority issue on. */
   budget: optional(
     array(
@@ -48,7 +62,7 @@ const hostRecord = object({
   ),
 });
 
-const hostsFile = refine(object({ host: optional(array(hostRecord, { max: 100_000 })) }), ({ host = [] }) => {
+const hostsFile = refine(object({ host: optional(array(hostTable, { max: 100_000 })) }), ({ host = [] }) => {
   for (const member of ['label', 'ek_sha256'] as const) {
     const seen = new Set<string>();
     for (const record of host) {
@@ -59,31 +73,68 @@ const hostsFile = refine(object({ host: optional(array(hostRecord, { max: 100_00
   return undefined;
 });
 
-/** One approved host. */
-export type HostRecord = Infer<typeof hostRecord>;
+type HostTable = Infer<typeof hostTable>;
+
+/** A ceiling for budgets: an amount of units of 10^-decimals, whole, as text. */
+export interface BudgetCeiling {
+  readonly unit: string;
+  readonly decimals: number;
+  readonly amount: string;
+}
+
+/** What an operator approved for one host. */
+export interface ApprovedHost extends HostRecord {
+  /** Recorded for the root grant; nothing is issued from it yet. */
+  readonly budgets: readonly BudgetCeiling[];
+}
+
+const DEFAULT_ISSUANCES_PER_HOUR = 10_000;
 
 export class HostRegistry {
   readonly #file: string;
-  #byEk: ReadonlyMap<string, HostRecord> = new Map();
+  readonly #maxTtlSeconds: number;
+  #byEk: ReadonlyMap<string, ApprovedHost> = new Map();
 
-  /** @throws KeydError `configuration_invalid` with every fault of the file */
-  constructor(file: string) {
+  /**
+   * @param maxTtlSeconds longest life of a credential; a record can only lower it
+   * @throws KeydError `configuration_invalid` with every fault of the file
+   */
+  constructor(file: string, maxTtlSeconds: number) {
     this.#file = file;
+    this.#maxTtlSeconds = maxTtlSeconds;
     this.reload();
   }
 
   /** Reads the file again; with a fault in it the old records stay in force. @throws KeydError `configuration_invalid` */
   reload(): void {
     const { host = [] } = readTomlConfig(this.#file, hostsFile);
-    this.#byEk = new Map(host.map((record) => [record.ek_sha256, record]));
+    this.#byEk = new Map(host.map((table) => [table.ek_sha256, this.#toHost(table)]));
   }
 
   get size(): number {
     return this.#byEk.size;
   }
 
+  list(): readonly ApprovedHost[] {
+    return [...this.#byEk.values()];
+  }
+
   /** The record of this TPM, or undefined where nobody approved it. */
-  find(ekSha256: string): HostRecord | undefined {
+  find(ekSha256: string): ApprovedHost | undefined {
     return this.#byEk.get(ekSha256);
+  }
+
+  #toHost(table: HostTable): ApprovedHost {
+    return {
+      ekHash: table.ek_sha256,
+      label: table.label,
+      namePatterns: table.name_patterns,
+      principal: table.principal,
+      maxTtlSeconds: Math.min(table.max_ttl_seconds ?? this.#maxTtlSeconds, this.#maxTtlSeconds),
+      profiles: table.credentials ?? CREDENTIAL_KINDS,
+      tokens: table.token ?? [],
+      maxIssuancesPerHour: table.max_issuances_per_hour ?? DEFAULT_ISSUANCES_PER_HOUR,
+      budgets: table.budget ?? [],
+    };
   }
 }

@@ -2,12 +2,20 @@
  * The issuer's own keys, one per purpose, in hardware (DECISIONS 12). The only file of the issuer that
  * reaches a key backend.
  */
-import { randomUUID } from 'node:crypto';
+import { randomBytes, randomUUID } from 'node:crypto';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import type { KeyBackend } from '../backend/backend.ts';
+import { openPinFailureFile } from '../backend/pkcs11/pin-failure-file.ts';
+import { openPkcs11Backend } from '../backend/pkcs11/pkcs11-backend.ts';
+import type { Logger } from '../base/logger.ts';
 import type { Algorithm } from '../wire/algorithms.ts';
 import { jwkThumbprint, type PublicJwk } from '../wire/jwk.ts';
 import { joinJws, jwsSigningInput } from '../wire/jws.ts';
 import { KeydError } from '../wire/problem.ts';
+import type { IssuerConfig } from './config.ts';
+import { readSecret } from './secret-source.ts';
 import type { KeyStore } from './store/key-store.ts';
 
 /** Purpose -> algorithm. A known AAuth person server takes agent tokens by Ed25519 only. */
@@ -28,6 +36,50 @@ const PURPOSES = Object.keys(ISSUER_KEY_PURPOSES) as readonly IssuerKeyPurpose[]
 interface IssuerKey {
   readonly keyId: string;
   readonly publicJwk: PublicJwk;
+}
+
+const PIN_HASH_KEY_OCTETS = 32;
+const TOKEN_POLL_MS = 100;
+
+/**
+ * Opens the token of the configuration and waits until it can sign.
+ * @throws KeydError `token_*`, `backend_unavailable` where it can not within `timeoutMs`
+ */
+export async function openIssuerBackend(
+  config: Pick<IssuerConfig, 'keys' | 'stateDirectory'>,
+  logger: Logger,
+  timeoutMs: number,
+): Promise<KeyBackend> {
+  const { module, tokenLabel, pin, softhsm2Conf } = config.keys;
+  const backend = await openPkcs11Backend({
+    module,
+    tokenLabel,
+    pin: () => Promise.resolve(Buffer.from(readSecret(pin, 'keys.pin'))),
+    pinFailures: openPinFailureFile(join(config.stateDirectory, 'refused-pins')),
+    pinHashKey: pinHashKey(join(config.stateDirectory, 'refused-pins.key')),
+    ...(softhsm2Conf === undefined ? {} : { softhsm2Conf }),
+    logger,
+  });
+  const deadline = Date.now() + timeoutMs;
+  for (;;) {
+    const { state, fault } = await backend.describe();
+    if (state === 'ready') return backend;
+    if (Date.now() >= deadline) {
+      await backend.close();
+      throw new KeydError('backend_unavailable', fault ?? 'the token did not become ready');
+    }
+    await delay(TOKEN_POLL_MS);
+  }
+}
+
+/** Keys the hashes of refused PINs; made at first use, and as private as the state directory. */
+function pinHashKey(file: string): Uint8Array {
+  try {
+    writeFileSync(file, randomBytes(PIN_HASH_KEY_OCTETS), { mode: 0o600, flag: 'wx' });
+  } catch (thrown) {
+    if (!(thrown instanceof Error && 'code' in thrown && thrown.code === 'EEXIST')) throw thrown;
+  }
+  return readFileSync(file);
 }
 
 /** Signs for a purpose; a key never signs for another. Calls reject with the backend's codes. */

@@ -11,7 +11,7 @@ export interface EnrolledHost {
   /** Name of the AK, hex. */
   readonly akId: string;
   /** SHA-256 of the EK's TPMT_PUBLIC, hex. */
-  readonly ekSha256: string;
+  readonly ekHash: string;
   /** TPMT_PUBLIC of the AK. */
   readonly akPublic: Uint8Array;
   readonly hostKey: PublicJwk;
@@ -30,7 +30,7 @@ export interface EnrolledHost {
 
 /** A host that asked for enrolment and that nobody has approved. */
 export interface UnapprovedHost {
-  readonly ekSha256: string;
+  readonly ekHash: string;
   readonly network: string;
   /** What the host says its TPM is: for people, no more. */
   readonly tpm: string;
@@ -76,16 +76,21 @@ export function serializeBoot(boot: BootState): string {
   });
 }
 
+/** The inverse of `serializeBoot`. @throws KeydError `internal` for damaged state */
+export function parseBoot(serialized: string): BootState {
+  const boot = parse(bootJson, JSON.parse(serialized) as unknown, 'internal');
+  return { ...boot, clock: BigInt(boot.clock), firmwareVersion: BigInt(boot.firmwareVersion) };
+}
+
 export function toEnrolledHost(row: Row): EnrolledHost {
-  const boot = parse(bootJson, jsonOf(row, 'boot'), 'internal');
   return {
     akId: textOf(row, 'ak_id'),
-    ekSha256: textOf(row, 'ek_sha256'),
+    ekHash: textOf(row, 'ek_sha256'),
     akPublic: octetsOf(row, 'ak_public'),
     hostKey: parsePublicJwk(jsonOf(row, 'host_key')),
     auditKey: parsePublicJwk(jsonOf(row, 'audit_key')),
     endorsement: parse(endorsementJson, jsonOf(row, 'endorsement'), 'internal'),
-    boot: { ...boot, clock: BigInt(boot.clock), firmwareVersion: BigInt(boot.firmwareVersion) },
+    boot: parseBoot(textOf(row, 'boot')),
     assurance: parse(oneOf(ASSURANCE_LEVELS), textOf(row, 'assurance'), 'internal'),
     developmentPolicy: optionalTextOf(row, 'development_policy'),
     ear: textOf(row, 'ear'),
@@ -97,7 +102,7 @@ export function toEnrolledHost(row: Row): EnrolledHost {
 
 export function toUnapprovedHost(row: Row): UnapprovedHost {
   return {
-    ekSha256: textOf(row, 'ek_sha256'),
+    ekHash: textOf(row, 'ek_sha256'),
     network: textOf(row, 'network'),
     tpm: textOf(row, 'tpm'),
     firstSeenAtSeconds: integerOf(row, 'first_seen_at'),

@@ -33,8 +33,8 @@ export class HostStore {
     return this.#one('host_key_thumbprint', thumbprint);
   }
 
-  byEk(ekSha256: string): Promise<EnrolledHost | undefined> {
-    return this.#one('ek_sha256', ekSha256);
+  byEk(ekHash: string): Promise<EnrolledHost | undefined> {
+    return this.#one('ek_sha256', ekHash);
   }
 
   list(): Promise<readonly EnrolledHost[]> {
@@ -49,8 +49,8 @@ export class HostStore {
       inTransaction(this.#database, () => {
         this.#database
           .prepare('DELETE FROM hosts WHERE ek_sha256 = ? OR ak_id = ?')
-          .run(host.ekSha256, host.akId);
-        this.#database.prepare('DELETE FROM unapproved_hosts WHERE ek_sha256 = ?').run(host.ekSha256);
+          .run(host.ekHash, host.akId);
+        this.#database.prepare('DELETE FROM unapproved_hosts WHERE ek_sha256 = ?').run(host.ekHash);
         this.#database
           .prepare(
             `INSERT INTO hosts (ak_id, ek_sha256, ak_public, host_key, host_key_thumbprint, audit_key, endorsement,
@@ -59,7 +59,7 @@ export class HostStore {
           )
           .run(
             host.akId,
-            host.ekSha256,
+            host.ekHash,
             host.akPublic,
             JSON.stringify(host.hostKey),
             jwkThumbprint(host.hostKey),
@@ -117,9 +117,7 @@ export class HostStore {
       inTransaction(this.#database, () => {
         const row = this.#database.prepare('SELECT * FROM hosts WHERE ak_id = ?').get(akId);
         if (row === undefined || !isLater(boot, toEnrolledHost(row).boot)) return;
-        this.#database
-          .prepare('UPDATE hosts SET boot = ? WHERE ak_id = ?')
-          .run(serializeBoot(boot), akId);
+        this.#database.prepare('UPDATE hosts SET boot = ? WHERE ak_id = ?').run(serializeBoot(boot), akId);
       });
     });
   }
@@ -134,7 +132,7 @@ export class HostStore {
   }
 
   /** Notes a host that is not in hosts.toml, for `hosts list`; where the list is full, nothing is noted. */
-  noteUnapproved(ekSha256: string, network: string, tpm: string, nowSeconds: number): Promise<void> {
+  noteUnapproved(ekHash: string, network: string, tpm: string, nowSeconds: number): Promise<void> {
     return settled(() => {
       inTransaction(this.#database, () => {
         this.#database
@@ -149,7 +147,7 @@ export class HostStore {
                 AND (SELECT count(*) FROM unapproved_hosts WHERE network = ?2) < ?6)
              ON CONFLICT (ek_sha256) DO UPDATE SET last_seen_at = excluded.last_seen_at`,
           )
-          .run(ekSha256, network, tpm, nowSeconds, MAX_UNAPPROVED, MAX_UNAPPROVED_PER_NETWORK);
+          .run(ekHash, network, tpm, nowSeconds, MAX_UNAPPROVED, MAX_UNAPPROVED_PER_NETWORK);
       });
     });
   }

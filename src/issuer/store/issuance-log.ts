@@ -10,7 +10,7 @@ export interface IssuanceEntry {
   readonly issuedAtSeconds: number;
   readonly expiresAtSeconds: number;
   readonly akId: string;
-  readonly ekSha256: string;
+  readonly ekHash: string;
   readonly hostLabel: string;
   readonly principal: string;
   readonly agentId: string;
@@ -83,6 +83,16 @@ export class IssuanceLog {
           canonicalJson(entry),
         );
       return Number(lastInsertRowid);
+    });
+  }
+
+  /** Issuances to a host at `sinceSeconds` or later. */
+  countSince(hostLabel: string, sinceSeconds: number): Promise<number> {
+    return settled(() => {
+      const row = this.#database
+        .prepare('SELECT count(*) AS n FROM issuances WHERE host_label = ? AND issued_at >= ?')
+        .get(hostLabel, sinceSeconds);
+      return integerOf(row ?? {}, 'n');
     });
   }
 

@@ -90,6 +90,7 @@ CREATE TABLE issuances (
   entry TEXT NOT NULL
 ) STRICT;
 CREATE INDEX issuances_by_agent ON issuances (agent_id, sequence);
+CREATE INDEX issuances_by_host ON issuances (host_label, issued_at);
 CREATE TRIGGER issuances_are_never_changed BEFORE UPDATE ON issuances
 BEGIN SELECT RAISE(ABORT, 'the issuance log is append-only'); END;
 CREATE TRIGGER issuances_are_never_removed BEFORE DELETE ON issuances

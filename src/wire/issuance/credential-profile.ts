@@ -1,12 +1,6 @@
 /** Certificate policies and other names of what the issuer issues; the claims of tokens are in credential-claims.ts. */
 import type { AssuranceLevel } from '../assurance.ts';
 
-/** Attestation Result: an EAR is an EAT (RFC 9782 §2). */
-export const EAR_TYP = 'eat+jwt';
-
-/** Appraisal policy that every credential and EAR names: checks 1 to 22 and 27. */
-export const APPRAISAL_POLICY = 'urn:agentkeyd:appraisal:1';
-
 /** Arc 2.25.<UUID> (X.667) of this project; a private enterprise number may replace it in a later profile. */
 const ARC = '2.25.202303659984862841979340505506734563878';
 

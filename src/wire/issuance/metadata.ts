@@ -20,3 +20,15 @@ export const issuerMetadata = object({
   x509Ca: text({ maxLength: 16_384 }),
 });
 export type IssuerMetadata = Infer<typeof issuerMetadata>;
+
+/** Certificate of the X.509 CA, PEM. */
+export const X509_BUNDLE_PATH = '/v1/x509/bundle.pem';
+/** JWK Sets (RFC 7517 §5), one for each purpose, every key with `alg`, `kid` and `use`. */
+export const JWKS_PATHS = {
+  challenge: '/v1/keys/challenge.json',
+  wit: '/v1/keys/wit.json',
+  agentToken: '/v1/keys/agent-token.json',
+  ear: '/v1/keys/ear.json',
+  status: '/v1/keys/status.json',
+  grant: '/v1/keys/grant.json',
+} as const;

@@ -1,0 +1,115 @@
+/** Signs what a request asked for and an appraisal allows, and says what goes into the issuance log. */
+import { createHash } from 'node:crypto';
+import { encodeBase64url } from '../../wire/base64url.ts';
+import type { CredentialRequest, IssuedCredentials } from '../../wire/issuance/issue.ts';
+import { jwkThumbprint } from '../../wire/jwk.ts';
+import { VERIFIER_BUILD, type IssuerContext } from '../issuer-context.ts';
+import type { IssuanceEntry } from '../store/issuance-log.ts';
+import type { KeyAppraisal } from '../verifier/appraise-key.ts';
+import { attestationClaimOf, EAR_TYP, earClaims } from '../verifier/ear.ts';
+import { issueAgentToken, issueWit, tokenHash, type TokenRequest } from './tokens.ts';
+
+export interface IssuanceFacts {
+  readonly req: CredentialRequest;
+  readonly spiffeId: string;
+  /** Undefined below depth 1: AAuth has no name for such agents. */
+  readonly aauthId: string | undefined;
+  readonly akId: string;
+  /** Of the challenge that the evidence answered. */
+  readonly nonce: string;
+  readonly appraised: KeyAppraisal;
+  readonly issuedAtSeconds: number;
+  readonly expiresAtSeconds: number;
+}
+
+export type IssuedHashes = Pick<IssuanceEntry, 'earSha256' | 'x509Sha256' | 'witJti' | 'agentTokenJti'>;
+
+/** Rejects with the key backend's codes. */
+export async function issueCredentials(
+  context: IssuerContext,
+  facts: IssuanceFacts,
+): Promise<{ readonly credentials: IssuedCredentials; readonly hashes: IssuedHashes }> {
+  const { appraised, req, spiffeId, aauthId } = facts;
+  const { level, developmentPolicy } = appraised.key;
+  const described = {
+    akId: facts.akId,
+    resetCount: appraised.boot.resetCount,
+    tpm: appraised.host,
+    key: { assessment: appraised.key, thumbprint: jwkThumbprint(appraised.jwk) },
+  };
+  const ear = await signEar(context, facts, described);
+  const attestation = { ...attestationClaimOf(described), earHash: tokenHash(ear) };
+  const wanted = new Set(req.creds);
+  const token = (subject: string): TokenRequest => ({
+    issuer: context.config.issuer,
+    subject,
+    publicJwk: appraised.jwk,
+    attestation,
+    issuedAtSeconds: facts.issuedAtSeconds,
+    expiresAtSeconds: facts.expiresAtSeconds,
+  });
+  const named = developmentPolicy ?? appraised.host.developmentPolicy;
+  const [leaf, wit, agentToken] = await Promise.all([
+    wanted.has('x509')
+      ? context.authority.issue(
+          {
+            publicJwk: appraised.jwk,
+            spiffeId,
+            notAfterSeconds: facts.expiresAtSeconds,
+            assurance: level,
+            virtual: appraised.host.virtual,
+            developmentPolicy: named,
+            inTpm: appraised.heldBy === 'tpm',
+          },
+          facts.issuedAtSeconds,
+        )
+      : undefined,
+    wanted.has('wit') ? issueWit(context.keys, token(spiffeId)) : undefined,
+    wanted.has('aauth') && aauthId !== undefined ? issueAgentToken(context.keys, token(aauthId)) : undefined,
+  ]);
+  return {
+    credentials: {
+      ...(leaf === undefined ? {} : { x509: leaf.chain }),
+      ...(wit === undefined ? {} : { wit: wit.token }),
+      ...(agentToken === undefined ? {} : { agentToken: agentToken.token }),
+      ear,
+      assurance: level,
+      ...(named === undefined ? {} : { developmentPolicy: named }),
+      spiffeId,
+      ...(aauthId === undefined ? {} : { aauthId }),
+      expiresAtSeconds: facts.expiresAtSeconds,
+      renewAtSeconds: renewAt(facts.issuedAtSeconds, facts.expiresAtSeconds),
+    },
+    hashes: {
+      earSha256: tokenHash(ear),
+      ...(leaf === undefined ? {} : { x509Sha256: sha256(leaf.der) }),
+      ...(wit === undefined ? {} : { witJti: wit.jti }),
+      ...(agentToken === undefined ? {} : { agentTokenJti: agentToken.jti }),
+    },
+  };
+}
+
+/** Two thirds of the life. */
+export function renewAt(issuedAtSeconds: number, expiresAtSeconds: number): number {
+  return issuedAtSeconds + Math.floor(((expiresAtSeconds - issuedAtSeconds) * 2) / 3);
+}
+
+async function signEar(
+  context: IssuerContext,
+  facts: IssuanceFacts,
+  described: Pick<Parameters<typeof earClaims>[0], 'akId' | 'resetCount' | 'tpm' | 'key'>,
+): Promise<string> {
+  const claims = earClaims({
+    ...described,
+    issuer: context.config.issuer,
+    build: VERIFIER_BUILD,
+    issuedAtSeconds: facts.issuedAtSeconds,
+    expiresAtSeconds: facts.expiresAtSeconds,
+    nonce: facts.nonce,
+  });
+  return context.keys.signJwt('ear', EAR_TYP, { ...claims });
+}
+
+function sha256(octets: Uint8Array): string {
+  return encodeBase64url(createHash('sha256').update(octets).digest());
+}

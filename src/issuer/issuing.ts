@@ -1,0 +1,162 @@
+/** Message C: credentials for one key, certified for exactly this request (docs/protocol.md). */
+import { createHash } from 'node:crypto';
+import { aauthId, parseAgentName, spiffeId } from '../wire/agent-name.ts';
+import { encodeBase64url } from '../wire/base64url.ts';
+import { object, oneOf, parse } from '../wire/check.ts';
+import {
+  credentialRequest,
+  type CredentialRequest,
+  type IssueChallenge,
+  type IssueRequest,
+  type IssuedCredentials,
+} from '../wire/issuance/issue.ts';
+import { jwkThumbprint } from '../wire/jwk.ts';
+import { KeydError } from '../wire/problem.ts';
+import { bootSnapshot, judgedAgainst, takeSnapshot } from './boot-snapshot.ts';
+import { issueCredentials, type IssuanceFacts } from './credentials/issue-credentials.ts';
+import type { ApprovedHost } from './host-registry.ts';
+import { nowSeconds, QUOTED_PCRS, QUOTED_PCRS_JSON, type IssuerContext } from './issuer-context.ts';
+import type { EnrolledHost } from './store/host-records.ts';
+import { appraiseKey, type KeyAppraisal } from './verifier/appraise-key.ts';
+import { mayIssue } from './verifier/host-policy.ts';
+
+const HOUR_SECONDS = 3600;
+
+const issueSession = object({
+  req: credentialRequest,
+  quote: oneOf(['required', 'reuse']),
+  boot: bootSnapshot,
+});
+
+/**
+ * M5 to M6. What can be refused without evidence is refused here, before hardware on either side works.
+ * @throws KeydError `host_not_approved`, `appraisal_denied`, `name_not_permitted`, `too_many_requests`
+ */
+export async function beginIssuance(
+  context: IssuerContext,
+  host: EnrolledHost,
+  req: CredentialRequest,
+  network: string,
+): Promise<IssueChallenge> {
+  const now = nowSeconds(context);
+  const approved = approvedHost(context, host);
+  requireStanding(host, now);
+  const reason = mayIssue(approved, {
+    request: req,
+    issuedInLastHour: await issuedLately(context, approved),
+  });
+  if (reason !== undefined) throw new KeydError('name_not_permitted', reason);
+  // A host that is late with its re-attestation shows here what it has become.
+  const late = now >= host.attestedAtSeconds + context.config.lifetimes.reattestSeconds;
+  const quote = late ? 'required' : 'reuse';
+  const data = { req, quote, boot: takeSnapshot(host.boot) };
+  const opened = await context.challenges.open('issue', host.akId, network, data, now);
+  return { ...opened, quote, pcrSelection: QUOTED_PCRS_JSON };
+}
+
+/**
+ * M7 to M8.
+ * @param body M7 as it was sent: its hash is kept with the issuance
+ * @throws KeydError `session_unknown`, `evidence_invalid`, `appraisal_denied`, `host_not_approved`,
+ *   `name_not_permitted`, `name_in_use`
+ */
+export async function finishIssuance(
+  context: IssuerContext,
+  host: EnrolledHost,
+  issue: IssueRequest,
+  body: Uint8Array,
+  exporter: Uint8Array | undefined,
+): Promise<IssuedCredentials> {
+  const now = nowSeconds(context);
+  const { challenge, data } = await context.challenges.take(issue.session, 'issue', host.akId, now);
+  const { req, quote, boot } = parse(issueSession, data, 'internal');
+  const approved = approvedHost(context, host);
+  const appraised = appraiseKey({
+    standing: { ...host, boot: judgedAgainst(host.boot, boot) },
+    standingExpiresAtSeconds: host.standingEndsAtSeconds,
+    host: approved,
+    policy: context.policy(),
+    request: req,
+    issue,
+    quote,
+    pcrSelection: QUOTED_PCRS,
+    challenge,
+    exporter,
+    issuedInLastHour: await issuedLately(context, approved),
+    nowSeconds: now,
+  });
+  await context.store.hosts.rememberBoot(host.akId, appraised.boot);
+  await context.store.issuances.bindName(approved.label, req.name, req.agentId, now);
+  const name = parseAgentName(req.name);
+  const facts: IssuanceFacts = {
+    req,
+    spiffeId: spiffeId(context.config.trustDomain, approved.label, name),
+    aauthId: aauthId(approved.label, name, context.config.aauthDomain) ?? undefined,
+    akId: host.akId,
+    nonce: challenge.claims.nonce,
+    appraised,
+    issuedAtSeconds: now,
+    // Never past the standing: a host that fails re-attestation is silent within the hour.
+    expiresAtSeconds: Math.min(now + req.ttlSeconds, host.standingEndsAtSeconds),
+  };
+  return record(context, host, approved, body, facts, appraised);
+}
+
+/** Signs, appends to the log, and only then gives out. */
+async function record(
+  context: IssuerContext,
+  host: EnrolledHost,
+  approved: ApprovedHost,
+  body: Uint8Array,
+  facts: IssuanceFacts,
+  appraised: KeyAppraisal,
+): Promise<IssuedCredentials> {
+  const { credentials, hashes } = await issueCredentials(context, facts);
+  const sequence = await context.store.issuances.append({
+    issuedAtSeconds: facts.issuedAtSeconds,
+    expiresAtSeconds: facts.expiresAtSeconds,
+    akId: host.akId,
+    ekHash: host.ekHash,
+    hostLabel: approved.label,
+    principal: approved.principal,
+    agentId: facts.req.agentId,
+    name: facts.req.name,
+    spiffeId: facts.spiffeId,
+    keyThumbprint: jwkThumbprint(appraised.jwk),
+    assurance: credentials.assurance,
+    ...(credentials.developmentPolicy === undefined
+      ? {}
+      : { developmentPolicy: credentials.developmentPolicy }),
+    evidenceSha256: encodeBase64url(createHash('sha256').update(body).digest()),
+    ...hashes,
+  });
+  context.logger.info(
+    {
+      sequence,
+      akId: host.akId,
+      agentId: facts.req.agentId,
+      spiffeId: facts.spiffeId,
+      checks: appraised.passed,
+    },
+    'credentials were issued',
+  );
+  return credentials;
+}
+
+function approvedHost(context: IssuerContext, host: EnrolledHost): ApprovedHost {
+  const approved = context.hosts.find(host.ekHash);
+  if (approved === undefined) {
+    throw new KeydError('host_not_approved', 'the approval of this host was withdrawn');
+  }
+  return approved;
+}
+
+function requireStanding(host: EnrolledHost, now: number): void {
+  if (host.standingEndsAtSeconds <= now) {
+    throw new KeydError('appraisal_denied', 'the standing of this host has ended; attest again');
+  }
+}
+
+function issuedLately(context: IssuerContext, approved: ApprovedHost): Promise<number> {
+  return context.store.issuances.countSince(approved.label, nowSeconds(context) - HOUR_SECONDS);
+}
