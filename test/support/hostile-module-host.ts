@@ -21,6 +21,9 @@ interface Pair {
 const newPair = (): Pair => generateKeyPairSync('ec', { namedCurve: 'P-256' });
 const TRUE_ATTRIBUTES = { CKA_SENSITIVE: true, CKA_EXTRACTABLE: false, CKA_LOCAL: true };
 
+/** CK_TOKEN_INFO.flags: CKF_USER_PIN_FINAL_TRY, CKF_USER_PIN_LOCKED. */
+const FLAGS: Readonly<Record<string, number>> = { 'final-try': 0x20000, locked: 0x40000 };
+
 let lie = 'none';
 let pair = newPair();
 let finds = 0;
@@ -52,10 +55,14 @@ function reply({ kind, body }: Frame): Buffer {
         serial: '1',
         firmware: '1.0',
         library: 'l 1.0',
-        flags: 0x40d,
+        flags: 0x40d | (FLAGS[lie] ?? 0),
         algorithms: ['ES256'],
       });
     }
+    case OPERATION.login:
+      // Nobody may try a PIN on such a token.
+      if (lie in FLAGS) process.exit(1);
+      return Buffer.alloc(0);
     case OPERATION.generate: {
       const { keyId } = JSON.parse(body.toString()) as { readonly keyId: string };
       const attributes =
