@@ -3,14 +3,13 @@ import { execFile, spawn, type ChildProcess } from 'node:child_process';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { request } from 'node:https';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { stringify } from 'smol-toml';
+import { programFile } from './programs.ts';
 import type { SofthsmToken } from './softhsm.ts';
 import { makeTls } from './tls.ts';
 
 const run = promisify(execFile);
-const ISSUER_MAIN = fileURLToPath(new URL('../../src/issuer/main.ts', import.meta.url));
 const INIT_TIMEOUT_MS = 60_000;
 const READY_POLL_MS = 50;
 const STOP_TIMEOUT_MS = 15_000;
@@ -124,7 +123,7 @@ export async function writeHosts(hostsFile: string, hosts: readonly SandboxHost[
 
 /** Runs `agentkey-issuer keys init`: idempotent. */
 export async function initialiseIssuerKeys(configFile: string): Promise<void> {
-  await run(process.execPath, [ISSUER_MAIN, '--config', configFile, 'keys', 'init'], {
+  await run(process.execPath, [programFile('issuer'), '--config', configFile, 'keys', 'init'], {
     timeout: INIT_TIMEOUT_MS,
   });
 }
@@ -142,7 +141,7 @@ export async function startIssuerProcess(
   issuer: SandboxIssuer,
   options: { readonly timeoutMs: number; readonly log?: number | 'ignore' | 'inherit' },
 ): Promise<IssuerProcess> {
-  const child = spawn(process.execPath, [ISSUER_MAIN, '--config', issuer.configFile, 'serve'], {
+  const child = spawn(process.execPath, [programFile('issuer'), '--config', issuer.configFile, 'serve'], {
     stdio: ['ignore', 'ignore', options.log ?? 'inherit'],
   });
   const exited = new Promise<void>((resolve) => {

@@ -49,8 +49,15 @@ export async function softhsmModule(): Promise<string> {
   throw new Error('SoftHSM is not installed: apt-get install softhsm2');
 }
 
-/** Makes an empty token below `dir`, which may hold others already. */
-export async function makeSofthsmToken(dir: string, options: SofthsmOptions): Promise<SofthsmToken> {
+/**
+ * Makes an empty token below `dir`, which may hold others already.
+ * @param kept the token is there already: only its configuration is written anew
+ */
+export async function makeSofthsmToken(
+  dir: string,
+  options: SofthsmOptions,
+  kept = false,
+): Promise<SofthsmToken> {
   const module = await softhsmModule();
   const conf = join(dir, 'softhsm2.conf');
   const tokenDir = join(dir, 'tokens');
@@ -59,6 +66,8 @@ export async function makeSofthsmToken(dir: string, options: SofthsmOptions): Pr
     conf,
     [`directories.tokendir = ${tokenDir}`, 'objectstore.backend = file', 'log.level = ERROR', ''].join('\n'),
   );
+  const made = { module, conf, tokenDir, tokenLabel: options.tokenLabel };
+  if (kept) return made;
   await run(
     'softhsm2-util',
     // The tool takes its PINs by argument only: these are a test token's, known to all.
@@ -68,5 +77,33 @@ export async function makeSofthsmToken(dir: string, options: SofthsmOptions): Pr
     ]),
     { timeout: TOOL_TIMEOUT_MS, env: { ...process.env, SOFTHSM2_CONF: conf } },
   );
-  return { module, conf, tokenDir, tokenLabel: options.tokenLabel };
+  return made;
+}
+
+/** How a token names itself, for an operator's register. */
+export interface SofthsmTokenFacts {
+  readonly manufacturer: string;
+  readonly model: string;
+  readonly serial: string;
+}
+
+/** The facts of a token, as softhsm2-util tells them. */
+export async function softhsmTokenFacts({ conf, tokenLabel }: SofthsmToken): Promise<SofthsmTokenFacts> {
+  const { stdout } = await run('softhsm2-util', ['--show-slots'], {
+    timeout: TOOL_TIMEOUT_MS,
+    env: { ...process.env, SOFTHSM2_CONF: conf },
+  });
+  const slot = stdout
+    .split(/^Slot /m)
+    .find((text) => new RegExp(`Label:\\s+${tokenLabel}\\s*$`, 'm').test(text));
+  const field = (name: string): string =>
+    new RegExp(`^\\s+${name}:\\s+(.*?)\\s*$`, 'm').exec(tokenPart(slot))?.[1] ?? '';
+  return { manufacturer: field('Manufacturer ID'), model: field('Model'), serial: field('Serial number') };
+}
+
+/** The slot's own manufacturer comes first in the listing; only the token's counts. */
+function tokenPart(slot: string | undefined): string {
+  const at = slot?.indexOf('Token info:') ?? -1;
+  if (slot === undefined || at < 0) throw new Error('softhsm2-util shows no such token');
+  return slot.slice(at);
 }

@@ -1,0 +1,187 @@
+#!/usr/bin/env node
+/**
+ * `npm run sandbox -- --dir DIR`: a software TPM, a SoftHSM token, an issuer and a daemon enrolled with it,
+ * all below DIR, until SIGTERM or Ctrl-C. Started again on the same DIR it goes on with the same keys.
+ */
+import { createHash, randomBytes } from 'node:crypto';
+import { access, mkdir, open, readFile, rm, writeFile } from 'node:fs/promises';
+import { createServer, type AddressInfo } from 'node:net';
+import { join, resolve } from 'node:path';
+import { parseArgs } from 'node:util';
+import { provisionDaemon, startDaemonProcess, waitUntilEnrolled } from './daemon.ts';
+import { writeDescription } from './description.ts';
+import { initialiseIssuerKeys, provisionIssuer, startIssuerProcess, writeHosts } from './issuer.ts';
+import { makeSofthsmToken, softhsmTokenFacts, type SofthsmToken } from './softhsm.ts';
+import { manufactureSwtpm, startSwtpm, swtpmCa } from './swtpm.ts';
+
+const ENROL_TIMEOUT_MS = 60_000;
+const USAGE = 'usage: npm run sandbox -- --dir DIR\n';
+
+/** What was started, newest last; ended in reverse. */
+const running: { readonly name: string; readonly stop: () => Promise<void> }[] = [];
+let ending = false;
+
+async function main(dir: string): Promise<void> {
+  const at = (...parts: string[]): string => join(dir, ...parts);
+  await mkdir(dir, { recursive: true, mode: 0o700 });
+  await rm(at('sandbox.json'), { force: true });
+
+  say('TPM (swtpm)');
+  const made = await exists(at('tpm', 'state'));
+  if (!made) await manufactureSwtpm(at('tpm'));
+  const tpm = await startSwtpm(at('tpm'));
+  running.push({ name: 'swtpm', stop: () => tpm.end('SIGTERM') });
+
+  say('HSM tokens (SoftHSM)');
+  const agents = await token(at('token'), 'agents');
+  const issuerToken = await token(at('issuer', 'token'), 'issuer');
+
+  say('issuer');
+  const ca = swtpmCa(at('tpm'));
+  const issuer = await provisionIssuer({
+    dir: at('issuer'),
+    port: await keptPort(at('issuer', 'port')),
+    token: issuerToken.token,
+    userPin: issuerToken.pin,
+    testRootsFile: ca.rootFile,
+    intermediatesFile: ca.issuerFile,
+  });
+  await writeHosts(issuer.hostsFile, [
+    {
+      label: 'sandbox-host',
+      ekSha256: await ekSha256(at('tpm')),
+      namePatterns: ['*'],
+      principal: `uid:${process.getuid?.() ?? 0}@sandbox`,
+      tokens: [await softhsmTokenFacts(agents.token)],
+    },
+  ]);
+  await initialiseIssuerKeys(issuer.configFile);
+  const issuerLog = await open(at('issuer.log'), 'a', 0o600);
+  const issuerProcess = await startIssuerProcess(issuer, { timeoutMs: ENROL_TIMEOUT_MS, log: issuerLog.fd });
+  running.push({ name: 'agentkey-issuer', stop: () => issuerProcess.stop() });
+
+  say('daemon, and its enrolment');
+  const daemon = await provisionDaemon({
+    dir: at('daemon'),
+    tcti: tpm.tcti,
+    token: agents.token,
+    userPin: agents.pin,
+    issuer,
+  });
+  const daemonLog = await open(at('agentkeyd.log'), 'a', 0o600);
+  const daemonProcess = startDaemonProcess(daemon, daemonLog.fd);
+  running.push({ name: 'agentkeyd', stop: () => daemonProcess.stop() });
+  daemonProcess.child.once('exit', (code) => {
+    if (!ending)
+      void end(`agentkeyd ended by itself with exit code ${String(code)}; see ${at('agentkeyd.log')}`, 1);
+  });
+  await waitUntilEnrolled(daemon, daemonProcess.child, ENROL_TIMEOUT_MS);
+
+  const env = [
+    `export AGENTKEYD_SOCKET=${daemon.socket}`,
+    `export AGENTKEYD_ADMIN_SOCKET=${daemon.adminSocket}`,
+    `export AGENTKEY_ISSUER_URL=${issuer.url}`,
+    `export AGENTKEY_ISSUER_CA=${issuer.caFile}`,
+    `export TPM2TOOLS_TCTI=${tpm.tcti}`,
+    `export TPM2OPENSSL_TCTI=${tpm.tcti}`,
+    `export SOFTHSM2_CONF=${agents.token.conf}`,
+  ];
+  await writeDescription(at('sandbox.json'), {
+    ready: true,
+    socket: daemon.socket,
+    adminSocket: daemon.adminSocket,
+    issuerUrl: issuer.url,
+    issuer: issuer.issuer,
+    trustDomain: issuer.trustDomain,
+    aauthDomain: issuer.aauthDomain,
+    issuerCaFile: issuer.caFile,
+    tcti: tpm.tcti,
+    pkcs11Module: agents.token.module,
+    softhsm2Conf: agents.token.conf,
+    tokenLabel: agents.token.tokenLabel,
+    pinFile: daemon.pinFile,
+    pids: {
+      sandbox: process.pid,
+      swtpm: tpm.pid,
+      'agentkey-issuer': issuerProcess.pid,
+      agentkeyd: daemonProcess.pid,
+    },
+    env,
+  });
+  console.log(
+    `The sandbox is up: ${at('sandbox.json')}\nTPM and token are software. To use it from a shell:\n`,
+  );
+  console.log(`${env.join('\n')}\n\nCtrl-C ends it; started again on the same directory it keeps its keys.`);
+}
+
+async function end(reason: string, exitCode: number): Promise<void> {
+  if (ending) return;
+  ending = true;
+  say(reason);
+  for (const { name, stop } of running.toReversed()) {
+    await stop().catch((thrown: unknown) => {
+      say(`${name} did not stop: ${String(thrown)}`);
+    });
+  }
+  process.exit(exitCode);
+}
+
+/** A token with a random PIN of its own, kept beside it. */
+async function token(
+  dir: string,
+  label: string,
+): Promise<{ readonly token: SofthsmToken; readonly pin: string }> {
+  const pinFile = join(dir, 'pin');
+  const known = await exists(pinFile);
+  await mkdir(dir, { recursive: true, mode: 0o700 });
+  const pin = known ? await readFile(pinFile, 'utf8') : randomBytes(12).toString('base64url');
+  const options = { tokenLabel: label, userPin: pin, soPin: randomBytes(12).toString('base64url') };
+  const made = await makeSofthsmToken(dir, options, known);
+  await writeFile(pinFile, pin, { mode: 0o600 });
+  return { token: made, pin };
+}
+
+/** SHA-256 of the P-256 EK's TPMT_PUBLIC: what an operator copies into hosts.toml. */
+async function ekSha256(tpmDir: string): Promise<string> {
+  const tpm2bPublic = await readFile(join(tpmDir, 'etc', 'ek.pub'));
+  return createHash('sha256').update(tpm2bPublic.subarray(2)).digest('hex');
+}
+
+/** A free port on loopback, the same at the next start: the issuer's URL is in what was issued. */
+async function keptPort(file: string): Promise<number> {
+  if (await exists(file)) return Number(await readFile(file, 'utf8'));
+  const probe = createServer();
+  await new Promise<void>((done) => probe.listen(0, 'localhost', done));
+  const { port } = probe.address() as AddressInfo;
+  await new Promise((done) => probe.close(done));
+  await mkdir(join(file, '..'), { recursive: true, mode: 0o700 });
+  await writeFile(file, String(port));
+  return port;
+}
+
+async function exists(path: string): Promise<boolean> {
+  try {
+    await access(path);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function say(text: string): void {
+  process.stderr.write(`sandbox: ${text}\n`);
+}
+
+for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) {
+  process.on(signal, () => void end(`${signal}, ending`, 0));
+}
+try {
+  const { values } = parseArgs({ options: { dir: { type: 'string' }, help: { type: 'boolean' } } });
+  if (values.help === true || values.dir === undefined) {
+    process.stderr.write(USAGE);
+    process.exit(values.help === true ? 0 : 2);
+  }
+  await main(resolve(values.dir));
+} catch (thrown) {
+  await end(thrown instanceof Error ? thrown.message : String(thrown), 1);
+}
