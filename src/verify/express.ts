@@ -1,5 +1,5 @@
 /** Express middleware: a route behind it runs only for verified requests, on the octets that were verified. */
-import type { Request, RequestHandler, Response } from 'express';
+import type { ErrorRequestHandler, Request, RequestHandler, Response } from 'express';
 import type { FieldLine } from '../wire/field-lines.ts';
 import { asKeydError, KeydError } from '../wire/problem.ts';
 import { parseStrictJson } from '../wire/strict-json.ts';
@@ -66,6 +66,15 @@ export function verifiedJson(request: Request): unknown {
   const body = verifiedBody(request);
   return parseStrictJson(body, { maxDepth: MAX_JSON_DEPTH, maxOctets: body.length });
 }
+
+/**
+ * Error middleware that answers KeydErrors of routes, such as `verifiedJson`'s, as `application/problem+json` and
+ * leaves all others to the next handler.
+ */
+export const problemHandler: ErrorRequestHandler = (thrown: unknown, request, response, next) => {
+  if (thrown instanceof KeydError && !response.headersSent) sendProblem(request, response, thrown);
+  else next(thrown);
+};
 
 async function authenticate(verifier: Verifier, request: Request, maxBodyOctets: number): Promise<Verified> {
   const body = await contentOf(request, maxBodyOctets);

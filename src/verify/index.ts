@@ -15,7 +15,14 @@ export { verifyWit, type TokenClock, type WitTrust } from './wit.ts';
 export { verifyAgentToken, type AgentTokenIssuer } from './agent-token.ts';
 export type { ConfirmedToken } from './confirmed-token.ts';
 export { verifyDpop, type DpopExpectations, type VerifiedDpop } from './dpop.ts';
-export { agentAuth, verifiedBody, verifiedJson, verifiedRequest, type AgentAuthOptions } from './express.ts';
+export {
+  agentAuth,
+  problemHandler,
+  verifiedBody,
+  verifiedJson,
+  verifiedRequest,
+  type AgentAuthOptions,
+} from './express.ts';
 export { KeydError, type ErrorCode, type ProblemDocument } from '../wire/problem.ts';
 export type { AssuranceLevel } from '../wire/assurance.ts';
 export type { FieldLine } from '../wire/field-lines.ts';

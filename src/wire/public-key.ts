@@ -9,11 +9,16 @@ const PSS_SALT_OCTETS = 32;
 const MIN_RSA_BITS = 2048;
 const MAX_RSA_BITS = 4096;
 
+/** Pinned keys verify again and again; importing one costs as much as a verification. */
+const imported = new WeakMap<PublicJwk, KeyObject>();
+
 /**
  * A node:crypto key from a checked JWK.
  * @throws KeydError `malformed_request` where the point is not on the curve or an RSA modulus is not of 2048 to 4096 bits
  */
 export function publicKeyObject(jwk: PublicJwk): KeyObject {
+  const known = imported.get(jwk);
+  if (known !== undefined) return known;
   let key: KeyObject;
   try {
     // Only what the key type needs: `alg` and the like are no business of the import.
@@ -31,6 +36,7 @@ export function publicKeyObject(jwk: PublicJwk): KeyObject {
   if (bits !== undefined && (bits < MIN_RSA_BITS || bits > MAX_RSA_BITS)) {
     throw new KeydError('malformed_request', `an RSA key of ${bits} bits is not accepted`);
   }
+  imported.set(jwk, key);
   return key;
 }
 

@@ -3,7 +3,13 @@ import { createServer, request as httpRequest, type IncomingMessage, type Server
 import { connect, type AddressInfo } from 'node:net';
 import express, { type Express } from 'express';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { agentAuth, verifiedBody, verifiedJson, verifiedRequest } from '../../../src/verify/express.ts';
+import {
+  agentAuth,
+  problemHandler,
+  verifiedBody,
+  verifiedJson,
+  verifiedRequest,
+} from '../../../src/verify/express.ts';
 import { MemoryNonceStore } from '../../../src/verify/nonce-store.ts';
 import { createVerifier, type Verifier } from '../../../src/verify/verifier.ts';
 import type { ReceivedRequest } from '../../../src/verify/received-request.ts';
@@ -35,12 +41,9 @@ function application(): Express {
   app.all('/{*path}', (request, response) => {
     const { agent, method, target } = verifiedRequest(request);
     executed.push(`${method} ${target.canonical}`);
-    try {
-      response.json({ agent: agent.id, octets: verifiedBody(request).length, value: verifiedJson(request) });
-    } catch (thrown) {
-      response.status(asKeydError(thrown).status).json({ code: asKeydError(thrown).code });
-    }
+    response.json({ agent: agent.id, octets: verifiedBody(request).length, value: verifiedJson(request) });
   });
+  app.use(problemHandler);
   return app;
 }
 
