@@ -1,0 +1,137 @@
+import { describe, expect, it } from 'vitest';
+import * as authorizeModule from '../../../src/policy/authorize.ts';
+import { Authorizer, type Grant } from '../../../src/policy/authorize.ts';
+import type { Proposal } from '../../../src/policy/proposal.ts';
+import { codeOf } from '../../support/code-of.ts';
+import { caller, rules } from '../../support/signing-fixture.ts';
+
+const NOW = 1_800_000_000_000;
+
+const proposal = (octets: Uint8Array, notAfterMs = NOW + 10_000): Proposal => ({
+  agent: {
+    id: 'agent-1',
+    name: 'planner',
+    ownerUid: 1000,
+    backend: 'tpm',
+    algorithm: 'ES256',
+    keyId: 'key-1',
+    kid: 'thumbprint',
+  },
+  parameters: { operation: 'raw', input: 'message', credentialsEndAtMs: undefined },
+  octets: { kind: 'message', octets },
+  binds: new Set(),
+  times: undefined,
+  notAfterMs,
+});
+
+const authorizer = (now = () => NOW): Authorizer =>
+  new Authorizer({
+    rules: rules({ allow_raw: ['planner'] }),
+    approvedNames: () => ({ state: 'local' }),
+    now,
+  });
+
+const granted = async (
+  by: Authorizer,
+  octets = Buffer.from('judged'),
+  notAfterMs?: number,
+): Promise<Grant> => {
+  const authorization = await by.authorize(caller(), proposal(octets, notAfterMs));
+  if ('refusal' in authorization) throw authorization.refusal;
+  return authorization.grant;
+};
+
+describe('S7: a grant', () => {
+  it('holds the octets as they were judged, whatever becomes of the buffer and the caller', async () => {
+    const by = authorizer();
+    const octets = Buffer.from('pay 3000');
+    const who = caller({ groups: [1] });
+    const authorization = await by.authorize(who, proposal(octets));
+    if ('refusal' in authorization) throw authorization.refusal;
+    octets.write('pay 9999');
+    (who as { uid: number }).uid = 0;
+    const contents = by.redeem(authorization.grant);
+    expect(Buffer.from(contents.octets.octets).toString()).toBe('pay 3000');
+    expect(contents).toMatchObject({
+      keyId: 'key-1',
+      kid: 'thumbprint',
+      policies: ['owner', 'allow_raw'],
+      policyVersion: 1,
+      caller: { uid: 1000 },
+    });
+    expect(Object.isFrozen(contents)).toBe(true);
+    expect(Object.isFrozen(contents.caller.groups)).toBe(true);
+    expect(Object.isFrozen(authorization.grant)).toBe(true);
+  });
+
+  it('works once', async () => {
+    const by = authorizer();
+    const grant = await granted(by);
+    by.redeem(grant);
+    expect(codeOf(() => by.redeem(grant))).toBe('internal');
+  });
+
+  it('can not be made, copied or subclassed outside policy', async () => {
+    const by = authorizer();
+    const grant = await granted(by);
+    expect(Object.keys(authorizeModule)).toEqual(['Authorizer']);
+    const impostors: unknown[] = [
+      {},
+      null,
+      undefined,
+      'grant',
+      Object.assign({}, grant),
+      structuredClone(grant),
+      Object.create(grant),
+      Object.create(Object.getPrototypeOf(grant) as object),
+      new Proxy(grant, {}),
+      JSON.parse(JSON.stringify(grant)),
+      // The class can be reached from an instance; what it makes has no content.
+      Reflect.construct(grant.constructor as new (...args: unknown[]) => object, [
+        caller(),
+        proposal(Buffer.from('forged')),
+      ]),
+    ];
+    for (const impostor of impostors) expect(codeOf(() => by.redeem(impostor as Grant))).toBe('internal');
+    expect(Buffer.from(by.redeem(grant).octets.octets).toString()).toBe('judged');
+  });
+
+  it('is of use only where it was minted', async () => {
+    const grant = await granted(authorizer());
+    expect(codeOf(() => authorizer().redeem(grant))).toBe('internal');
+  });
+
+  it('ends with the rules that allowed it', async () => {
+    const by = authorizer();
+    const grant = await granted(by);
+    by.replace(rules({ allow_raw: ['planner'] }));
+    expect(by.policyVersion).toBe(2);
+    expect(codeOf(() => by.redeem(grant))).toBe('policy_denied');
+    expect(codeOf(() => by.redeem(grant))).toBe('internal');
+  });
+
+  it('ends at its deadline', async () => {
+    let now = NOW;
+    const by = authorizer(() => now);
+    const grant = await granted(by, Buffer.from('x'), NOW + 1000);
+    now = NOW + 1001;
+    expect(codeOf(() => by.redeem(grant))).toBe('deadline_exceeded');
+  });
+});
+
+describe('rules in force', () => {
+  it('are a copy, replaced as a whole', async () => {
+    const mine = { allow_raw: ['planner'] };
+    const given = rules(mine);
+    const by = new Authorizer({ rules: given, approvedNames: () => ({ state: 'local' }) });
+    (given.allowRaw as string[]).length = 0;
+    expect(by.mayRawSign('planner')).toBe(true);
+    by.replace(rules());
+    expect(by.mayRawSign('planner')).toBe(false);
+    const authorization = await by.authorize(caller(), proposal(Buffer.from('x')));
+    expect(authorization).toMatchObject({
+      decision: { effect: 'deny', policyVersion: 2 },
+      refusal: { code: 'raw_signing_off' },
+    });
+  });
+});
