@@ -1,5 +1,4 @@
 /** Message A: a host's TPM becomes known, its AK and host keys certified (docs/protocol.md). */
-import { randomBytes } from 'node:crypto';
 import { object, octets, parse } from '../wire/check.ts';
 import {
   enrolRequest,
@@ -16,17 +15,14 @@ import {
   appraiseEnrolment,
   appraiseEnrolmentRequest,
   ekHashOf,
+  makeEnrolmentCredential,
   type EnrolmentCandidate,
 } from './verifier/appraise-enrolment.ts';
-import { makeCredential } from './verifier/make-credential.ts';
-
-/** TPM2B_DIGEST of the EK's nameAlg holds it, SHA-256 being the shortest. */
-const SECRET_OCTETS = 32;
 
 /** What a session remembers between M2 and M3. */
 const enrolmentSession = object({
   request: enrolRequest,
-  secret: octets({ min: SECRET_OCTETS, max: SECRET_OCTETS }),
+  secret: octets({ min: 32, max: 32 }),
 });
 
 /**
@@ -39,8 +35,7 @@ export async function beginEnrolment(
   network: string,
 ): Promise<EnrolChallenge> {
   const candidate = await appraiseCandidate(context, request, network);
-  const secret = randomBytes(SECRET_OCTETS);
-  const credential = makeCredential(candidate.ek, candidate.ak.name, secret);
+  const { secret, credential } = makeEnrolmentCredential(candidate);
   const { session, challenge } = await context.challenges.open(
     'enroll',
     candidate.ekHash,
