@@ -3,12 +3,10 @@ import { encodeBase64url, decodeBase64url } from '../wire/base64url.ts';
 import { WIT_HEADER } from '../wire/credential-claims.ts';
 import type { PublicJwk } from '../wire/jwk.ts';
 import type { AgentView, CredentialsView } from '../wire/socket/agents.ts';
-import type { CsrRequest, DpopRequest, HttpMessageRequest } from '../wire/socket/signing.ts';
+import type { CsrRequest, DpopRequest } from '../wire/socket/signing.ts';
+import type { HttpMessageInput } from './http-message-input.ts';
 import { signingFetch, type SigningFetchOptions } from './signing-fetch.ts';
 import type { CallOptions, SocketTransport } from './socket-transport.ts';
-
-/** `sign/http-message` with octets instead of their base64url. */
-export type HttpMessageInput = Omit<HttpMessageRequest, 'body'> & { readonly body?: Uint8Array };
 
 export class AgentHandle {
   readonly #transport: SocketTransport;

@@ -6,7 +6,8 @@ export {
   type ClientOptions,
   type CreateAgentOptions,
 } from './client.ts';
-export { AgentHandle, type HttpMessageInput } from './agent-handle.ts';
+export { AgentHandle } from './agent-handle.ts';
+export type { HttpMessageInput } from './http-message-input.ts';
 export { signingFetch, type SigningFetchOptions } from './signing-fetch.ts';
 export { jwtSigner, rawMessageSigner, type JwtSigner, type MessageSigningKey } from './signers.ts';
 export { SocketTransport, type CallOptions, type TransportOptions } from './socket-transport.ts';

@@ -1,7 +1,7 @@
 /** A drop-in `fetch` that signs: what leaves is exactly what was described to the daemon. */
 import { KeydError } from '../wire/problem.ts';
 import { MAX_BODY_OCTETS } from '../wire/socket/signing.ts';
-import type { HttpMessageInput } from './agent-handle.ts';
+import type { HttpMessageInput } from './http-message-input.ts';
 
 const MAX_REDIRECTS = 5;
 

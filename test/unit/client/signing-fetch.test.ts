@@ -2,7 +2,7 @@
 import { createServer, type IncomingMessage, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import type { HttpMessageInput } from '../../../src/client/agent-handle.ts';
+import type { HttpMessageInput } from '../../../src/client/http-message-input.ts';
 import { signingFetch } from '../../../src/client/signing-fetch.ts';
 
 interface Arrived {
