@@ -120,9 +120,10 @@ export function readTime(reader: DerReader): number {
   else if (tag !== DER_TAG.generalizedTime || digits?.length !== 14) full = undefined;
   const iso = full?.replace(/^(.{4})(..)(..)(..)(..)(..)$/, '$1-$2-$3T$4:$5:$6Z');
   const milliseconds = iso === undefined ? NaN : Date.parse(iso);
-  return Number.isNaN(milliseconds)
-    ? reader.fail(`has the time ${JSON.stringify(text)}`)
-    : milliseconds / 1000;
+  // Date.parse takes 31 February for 3 March.
+  const exact =
+    !Number.isNaN(milliseconds) && new Date(milliseconds).toISOString().replace('.000', '') === iso;
+  return exact ? milliseconds / 1000 : reader.fail(`has the time ${JSON.stringify(text)}`);
 }
 
 /** AlgorithmIdentifier; parameters, if any, are left to whoever knows the algorithm. */

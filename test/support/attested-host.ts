@@ -3,7 +3,8 @@
  * with any key, certifies, quotes, activates, reboots, is cleared. It holds no policy of its own.
  */
 import { createHash, randomBytes, X509Certificate } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
+import { cp, readFile, rm } from 'node:fs/promises';
+import { join } from 'node:path';
 import { EsysConnection, pcrHandle, PERMANENT, type EsysHandle } from '../../src/backend/tpm/esys.ts';
 import type { Credential } from '../../src/issuer/verifier/make-credential.ts';
 import type {
@@ -214,6 +215,17 @@ export class AttestedHost {
   /** TPM Restart: restartCount goes up, resetCount stays. */
   async restart(): Promise<void> {
     await this.#esys.shutdown('state');
+    await this.tpm.restart();
+    await this.#esys.reopen();
+  }
+
+  /** Power off, an earlier copy of the state folder in place of the present one, power on. */
+  async setBack(copyOfState: string): Promise<void> {
+    await this.#esys.shutdown('clear');
+    await this.tpm.kill9();
+    const state = join(this.tpm.dir, 'state');
+    await rm(state, { recursive: true });
+    await cp(copyOfState, state, { recursive: true });
     await this.tpm.restart();
     await this.#esys.reopen();
   }
