@@ -439,6 +439,8 @@ describe('credentials', () => {
     ['of another typ', { header: { typ: 'aa-auth+jwt' } }],
     ['of a typ that only looks alike', { header: { typ: 'aa-agent+jwt+jwt' } }],
     ['with a kid that is not known', { header: { kid: 'other' } }],
+    ['whose header says alg none', { header: { alg: 'none' } }],
+    ['whose header says another alg than its key’s', { header: { alg: 'EdDSA' } }],
     ['with a key in its header', { header: { jwk: provider.jwk } }],
     ['with jku in its header', { header: { jku: 'https://evil.example/jwks' } }],
     ['expired', { claims: { exp: nowSeconds - 5 } }],

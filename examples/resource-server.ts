@@ -1,0 +1,64 @@
+/**
+ * A resource server that accepts payments from agents, and each signed payment once.
+ *
+ *   node examples/resource-server.ts trust.json https://api.example 8080
+ *
+ * trust.json pins whom it trusts, each key for one purpose: {"trustDomain": "example.org",
+ * "witKeys": {"keys": [...]}, "issuer": "https://ap.example", "aauthDomain": "ap.example",
+ * "agentTokenKeys": {"keys": [...]}, "acceptSoftware": false}. Run it behind whatever ends TLS for the origin.
+ */
+import { readFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import express from 'express';
+import {
+  agentAuth,
+  createVerifier,
+  problemHandler,
+  SqliteNonceStore,
+  trustedKeys,
+  verifiedJson,
+  verifiedRequest,
+} from 'agentkeyd/verify';
+
+interface Trust {
+  readonly trustDomain: string;
+  readonly witKeys: unknown;
+  readonly issuer: string;
+  readonly aauthDomain: string;
+  readonly agentTokenKeys: unknown;
+  /** True for a sandbox, whose TPM and token are software. */
+  readonly acceptSoftware: boolean;
+}
+
+const [trustFile = 'trust.json', origin = 'https://api.example', port = '8080'] = process.argv.slice(2);
+const trust = JSON.parse(readFileSync(trustFile, 'utf8')) as Trust;
+
+const verifier = createVerifier({
+  // The name this server goes by: what an agent signed for another name is refused here.
+  origins: [origin],
+  profiles: ['rfc9421', 'aauth'],
+  credentials: {
+    wit: { trustDomain: trust.trustDomain, keys: trustedKeys(trust.witKeys) },
+    agentTokens: {
+      issuers: [{ issuer: trust.issuer, domain: trust.aauthDomain, keys: trustedKeys(trust.agentTokenKeys) }],
+    },
+  },
+  // Shared by every process that opens the file; it makes a signed request good for one execution.
+  nonceStore: new SqliteNonceStore({ path: 'nonces.db' }),
+  ...(trust.acceptSoftware ? { acceptSoftware: true as const } : {}),
+});
+
+const app = express();
+// Before any body parser: the octets that were signed are the octets that count.
+app.use(agentAuth(verifier));
+app.post('/payments', (request, response) => {
+  const { agent, profile } = verifiedRequest(request);
+  response
+    .status(201)
+    .json({ payer: agent.id, assurance: agent.assurance, profile, payment: verifiedJson(request) });
+});
+app.use(problemHandler);
+
+createServer((request, response) => {
+  app(request, response);
+}).listen(Number(port), '127.0.0.1');
