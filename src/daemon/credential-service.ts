@@ -1,0 +1,106 @@
+/** Credentials of agents as the socket shows them, and renewal on request. Implements `CredentialApi`. */
+import type { Caller } from '../caller/caller.ts';
+import type { CredentialRecord } from '../issuance/issuance-store.ts';
+import type { IssuanceService } from '../issuance/issuance-service.ts';
+import { requireAction, type ActionGate } from '../policy/require-action.ts';
+import type { Agent, AgentStore } from '../signing/agent.ts';
+import type { AgentCredentials } from '../signing/draft.ts';
+import type { CredentialApi } from '../socket/services.ts';
+import { KeydError } from '../wire/problem.ts';
+import type { CredentialsView } from '../wire/socket/agents.ts';
+
+export interface CredentialServiceOptions extends ActionGate {
+  readonly agents: Pick<AgentStore, 'find'>;
+  /** Undefined where no issuer is configured. */
+  readonly issuance: IssuanceService | undefined;
+}
+
+export class CredentialService implements CredentialApi {
+  readonly #options: CredentialServiceOptions;
+
+  constructor(options: CredentialServiceOptions) {
+    this.#options = options;
+  }
+
+  /** @throws KeydError `agent_not_found`, `policy_denied`, `not_enrolled`, `credential_unavailable` */
+  async show(caller: Caller, idOrName: string): Promise<CredentialsView> {
+    const agent = this.#find(idOrName);
+    return requireAction(this.#options, caller, { action: 'credentials-read', agent }, () => {
+      const issuance = this.#issuance();
+      const record = issuance.credentials(agent);
+      const fault = issuance.renewalFault(agent.id);
+      if (record !== undefined) return Promise.resolve(credentialsView(record, fault));
+      return Promise.reject(noCredential(issuance, fault));
+    });
+  }
+
+  /** @throws KeydError `agent_not_found`, `policy_denied`, `not_enrolled`, `issuer_*`, `tpm_*` */
+  async renew(caller: Caller, idOrName: string): Promise<CredentialsView> {
+    const agent = this.#find(idOrName);
+    return requireAction(this.#options, caller, { action: 'credentials-renew', agent }, async () =>
+      credentialsView(await this.#issuance().obtain(agent), undefined),
+    );
+  }
+
+  /** What signing reads of an agent's credentials: those of its present key that have not expired. */
+  forSigning(agent: Agent): AgentCredentials | undefined {
+    const { issuance } = this.#options;
+    const issued = issuance?.credentials(agent)?.issued;
+    if (issued === undefined) return undefined;
+    const issuer = issuance?.host()?.issuer.issuer ?? 'the issuer';
+    return {
+      agentToken: issued.agentToken,
+      holdsWit: issued.wit !== undefined,
+      expiresAtMs: issued.expiresAtSeconds * 1000,
+      assurance: issued.assurance,
+      assuranceReason:
+        issued.developmentPolicy === undefined
+          ? `${issuer} appraised the evidence for this key`
+          : `${issuer} accepted software evidence under its development policy ${issued.developmentPolicy}`,
+    };
+  }
+
+  #find(idOrName: string): Agent {
+    const agent = this.#options.agents.find(idOrName);
+    if (agent === undefined) throw new KeydError('agent_not_found', 'there is no such agent');
+    return agent;
+  }
+
+  #issuance(): IssuanceService {
+    const { issuance } = this.#options;
+    if (issuance === undefined) throw new KeydError('not_enrolled', 'no issuer is configured on this host');
+    return issuance;
+  }
+}
+
+function noCredential(issuance: IssuanceService, fault: KeydError | undefined): KeydError {
+  if (issuance.host() === undefined) {
+    const why = issuance.attestationFault()?.message ?? 'enrolment is under way';
+    return new KeydError('not_enrolled', `this host is not enrolled yet: ${why}`);
+  }
+  return new KeydError(
+    'credential_unavailable',
+    fault === undefined
+      ? 'the agent’s credentials are being fetched'
+      : `the last renewal failed: ${fault.message}`,
+  );
+}
+
+function credentialsView({ issued }: CredentialRecord, fault: KeydError | undefined): CredentialsView {
+  const expiresAt = isoTime(issued.expiresAtSeconds);
+  return {
+    x509: issued.x509 === undefined ? null : { chain: issued.x509, notAfter: expiresAt },
+    wit: issued.wit ?? null,
+    agentToken: issued.agentToken ?? null,
+    ear: issued.ear,
+    assurance: issued.assurance,
+    developmentPolicy: issued.developmentPolicy ?? null,
+    expiresAt,
+    renewAt: isoTime(issued.renewAtSeconds),
+    renewalFault: fault?.code ?? null,
+  };
+}
+
+function isoTime(seconds: number): string {
+  return new Date(seconds * 1000).toISOString();
+}

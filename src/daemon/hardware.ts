@@ -1,0 +1,99 @@
+/** Opens the configured backends, each behind its fair queue. */
+import { hkdfSync } from 'node:crypto';
+import type { Attester } from '../backend/attester.ts';
+import { openPkcs11Backend } from '../backend/pkcs11/pkcs11-backend.ts';
+import { openTpmBackend } from '../backend/tpm/tpm-backend.ts';
+import { FairQueue } from '../base/fair-queue.ts';
+import type { Logger } from '../base/logger.ts';
+import type { HardwareLane } from '../signing/hardware.ts';
+import { readSecretText } from './config-host.ts';
+import type { DaemonConfig, QueueConfig } from './config.ts';
+import type { DaemonState } from './state/state.ts';
+
+export interface OpenHardware {
+  readonly lanes: readonly HardwareLane[];
+  readonly tpm: { readonly lane: HardwareLane; readonly attester: Attester } | undefined;
+}
+
+/** Waiting places that only the daemon's own work may take (S20). */
+const RESERVED_PLACES = 16;
+/** First guesses, measured from then on: a discrete TPM takes 10 to 150 ms a signature. */
+const EXPECTED_TPM_MS = 50;
+const EXPECTED_TOKEN_MS = 5;
+const PIN_HASH_KEY_OCTETS = 32;
+
+/**
+ * Hardware that is absent is no error: its backend says so, and every call for it is refused by name.
+ * @param secret the daemon secret
+ * @throws KeydError `configuration_invalid`
+ */
+export async function openHardware(
+  config: DaemonConfig,
+  state: DaemonState,
+  secret: Uint8Array,
+  logger: Logger,
+): Promise<OpenHardware> {
+  const lanes: HardwareLane[] = [];
+  let tpm: OpenHardware['tpm'];
+  if (config.tpm !== undefined) {
+    const backend = await openTpmBackend({
+      tcti: config.tpm.tcti,
+      secret,
+      store: state.keyBlobs,
+      memory: state.tpmMemory,
+      logger: logger.child({ room: 'tpm' }),
+      rsa: config.tpm.allow_rsa ?? false,
+    });
+    const lane = { backend, queue: laneQueue('the TPM', 1, EXPECTED_TPM_MS, config.queue) };
+    lanes.push(lane);
+    tpm = { lane, attester: backend.attester };
+  }
+  if (config.pkcs11 !== undefined) {
+    const processes = config.pkcs11.processes ?? 1;
+    const backend = await openPkcs11Backend(pkcs11Options(config.pkcs11, state, secret, logger));
+    lanes.push({ backend, queue: laneQueue('the token', processes, EXPECTED_TOKEN_MS, config.queue) });
+  }
+  return { lanes, tpm };
+}
+
+function pkcs11Options(
+  config: NonNullable<DaemonConfig['pkcs11']>,
+  state: DaemonState,
+  secret: Uint8Array,
+  logger: Logger,
+): Parameters<typeof openPkcs11Backend>[0] {
+  const { module, token_label, token_serial, pin, softhsm2_conf, processes, rsa_modulus_bits, user, group } =
+    config;
+  return {
+    module,
+    ...(token_label === undefined ? {} : { tokenLabel: token_label }),
+    ...(token_serial === undefined ? {} : { tokenSerial: token_serial }),
+    ...(softhsm2_conf === undefined ? {} : { softhsm2Conf: softhsm2_conf }),
+    ...(processes === undefined ? {} : { processes }),
+    ...(rsa_modulus_bits === undefined ? {} : { rsaModulusBits: rsa_modulus_bits }),
+    ...(user === undefined || group === undefined ? {} : { runAs: { uid: user, gid: group } }),
+    // Read at each login, so that a changed PIN needs no restart.
+    pin: () => Promise.resolve(readSecretText(pin.path)),
+    pinFailures: state.refusedPins,
+    pinHashKey: new Uint8Array(
+      hkdfSync('sha256', secret, new Uint8Array(), 'agentkeyd/pin-hash/v1', PIN_HASH_KEY_OCTETS),
+    ),
+    logger: logger.child({ room: 'pkcs11' }),
+  };
+}
+
+function laneQueue(
+  name: string,
+  concurrency: number,
+  expectedServiceMs: number,
+  { perShare, total }: QueueConfig,
+): FairQueue {
+  return new FairQueue({
+    name,
+    concurrency,
+    maxWaitingPerShare: perShare,
+    maxWaiting: total,
+    reservedWaiting: RESERVED_PLACES,
+    expectedServiceMs,
+  });
+}

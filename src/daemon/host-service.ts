@@ -1,0 +1,125 @@
+/** What the daemon says of itself and its host, and Evidence for third parties. Implements `HostApi`. */
+import { createHash } from 'node:crypto';
+import type { Attester } from '../backend/attester.ts';
+import type { Logger } from '../base/logger.ts';
+import type { Caller } from '../caller/caller.ts';
+import type { IssuanceService } from '../issuance/issuance-service.ts';
+import { quoteForThirdParty } from '../issuance/third-party-quote.ts';
+import { requireAction, type ActionGate } from '../policy/require-action.ts';
+import type { AgentStore } from '../signing/agent.ts';
+import type { HardwareLane } from '../signing/hardware.ts';
+import type { DaemonStatus, HostApi, HostStatus, ThirdPartyQuote } from '../socket/services.ts';
+import { KeydError, asKeydError } from '../wire/problem.ts';
+import { ATTESTED_PCRS } from '../wire/tpm/pcr-selection.ts';
+
+export interface HostServiceOptions extends ActionGate {
+  readonly version: string;
+  readonly agents: Pick<AgentStore, 'list'>;
+  readonly lanes: readonly HardwareLane[];
+  /** Undefined on a host without a TPM. */
+  readonly attester: Attester | undefined;
+  readonly issuance: IssuanceService | undefined;
+  readonly issuerUrl: string | undefined;
+  readonly isDraining: () => boolean;
+  readonly logger: Logger;
+}
+
+type QuoteRequest = Parameters<HostApi['quote']>[1];
+
+export class HostService implements HostApi {
+  readonly #options: HostServiceOptions;
+  #ekSha256: string | undefined;
+
+  constructor(options: HostServiceOptions) {
+    this.#options = options;
+  }
+
+  /** @throws KeydError `policy_denied`, `backend_unavailable`, `malformed_request`, `tpm_*` */
+  async quote(caller: Caller, request: QuoteRequest): Promise<ThirdPartyQuote> {
+    const pcrs = request.pcrs ?? ATTESTED_PCRS.flatMap((bank) => bank.pcrs);
+    const action = { action: 'host-quote', audience: request.audience, pcrs } as const;
+    return requireAction(this.#options, caller, action, async () => {
+      const { attester } = this.#options;
+      if (attester === undefined)
+        throw new KeydError('backend_unavailable', 'this host has no TPM configured');
+      return quoteForThirdParty(attester, request);
+    });
+  }
+
+  /** @throws KeydError `policy_denied`, `not_enrolled` (no issuer configured), `issuer_*`, `tpm_*` */
+  async enrol(caller: Caller): Promise<HostStatus> {
+    return requireAction(this.#options, caller, { action: 'host-enrol' }, async () => {
+      const { issuance } = this.#options;
+      if (issuance === undefined) throw new KeydError('not_enrolled', 'no issuer is configured on this host');
+      await issuance.enrol();
+      issuance.wake();
+      return this.#host();
+    });
+  }
+
+  async status(): Promise<DaemonStatus> {
+    const { version, agents, lanes, isDraining } = this.#options;
+    const backends = await Promise.all(lanes.map(({ backend }) => backend.describe()));
+    const host = await this.#host();
+    const isWell = backends.every(({ state }) => state === 'ready') && host.lastFault === null;
+    return {
+      version,
+      state: isDraining() ? 'draining' : isWell ? 'ready' : 'degraded',
+      backends: backends.map((backend) => ({ ...backend })),
+      host,
+      queue: {
+        waiting: sum(lanes.map(({ queue }) => queue.state.waiting)),
+        running: sum(lanes.map(({ queue }) => queue.state.running)),
+      },
+      // Until the ledger is anchored in the TPM, a restored copy of the state can not be told (S8).
+      rollback: 'unprotected',
+      agents: agents.list().length,
+    };
+  }
+
+  async #host(): Promise<HostStatus> {
+    const { issuance, issuerUrl } = this.#options;
+    const record = issuance?.host();
+    const fault = issuance?.attestationFault();
+    const standing = record?.standing;
+    return {
+      state: hostState(issuance, fault),
+      issuer: record?.issuer.issuer ?? issuerUrl ?? null,
+      ekSha256: (await this.#endorsementKeyHash()) ?? null,
+      akId: standing?.akId ?? null,
+      label: standing?.host.label ?? null,
+      assurance: standing?.assurance ?? null,
+      developmentPolicy: standing?.developmentPolicy ?? null,
+      standingExpiresAt:
+        standing === undefined ? null : new Date(standing.expiresAtSeconds * 1000).toISOString(),
+      lastFault: fault === undefined ? null : `${fault.code}: ${fault.message}`,
+    };
+  }
+
+  /** Read once: an EK is the same until the TPM is another. Unknown while the TPM does not answer. */
+  async #endorsementKeyHash(): Promise<string | undefined> {
+    const { attester, lanes } = this.#options;
+    const tpm = lanes.find(({ backend }) => backend.kind === 'tpm');
+    if (this.#ekSha256 !== undefined || attester === undefined || tpm === undefined) return this.#ekSha256;
+    if ((await tpm.backend.describe()).state !== 'ready') return undefined;
+    try {
+      const [preferred] = await attester.endorsementKeys();
+      if (preferred !== undefined) {
+        this.#ekSha256 = createHash('sha256').update(preferred.publicArea).digest('hex');
+      }
+    } catch (thrown) {
+      this.#options.logger.debug({ error: asKeydError(thrown) }, 'the endorsement keys can not be read');
+    }
+    return this.#ekSha256;
+  }
+}
+
+function hostState(issuance: IssuanceService | undefined, fault: KeydError | undefined): HostStatus['state'] {
+  if (issuance === undefined) return 'not-configured';
+  if (issuance.host() === undefined) return 'not-enrolled';
+  return fault === undefined ? 'enrolled' : 'attestation-failing';
+}
+
+function sum(numbers: readonly number[]): number {
+  return numbers.reduce((total, number) => total + number, 0);
+}
