@@ -38,7 +38,8 @@ export class TpmReader {
   /** `count` octets, copied. */
   octets(count: number): Uint8Array {
     const start = this.#advance(count);
-    return this.#octets.slice(start, start + count);
+    // Not `slice`, which for a Buffer is a view.
+    return new Uint8Array(this.#octets.subarray(start, start + count));
   }
 
   /** The octets of a TPM2B of at most `max` octets, copied. */

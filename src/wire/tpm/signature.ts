@@ -56,8 +56,13 @@ export function joseToSignature(jose: Uint8Array, area: PublicArea): TpmSignatur
       `a signature of ${jose.length} octets is not by a key that makes ${expected}`,
     );
   }
-  if (scheme !== 'ecdsa') return { scheme, hash, signature: jose.slice() };
-  return { scheme, hash, r: jose.slice(0, expected / 2), s: jose.slice(expected / 2) };
+  if (scheme !== 'ecdsa') return { scheme, hash, signature: new Uint8Array(jose) };
+  return {
+    scheme,
+    hash,
+    r: new Uint8Array(jose.subarray(0, expected / 2)),
+    s: new Uint8Array(jose.subarray(expected / 2)),
+  };
 }
 
 /**

@@ -74,18 +74,25 @@ const SIGNING_KEY_WITH_POLICY = 0x00040432;
 
 const EMPTY = new Uint8Array();
 
-/** The input to TPM2_CreatePrimary for an EK: low range with a zero-filled, high range with an empty unique. */
-export function ekTemplate(name: EkTemplateName): Uint8Array {
+/**
+ * The input to TPM2_CreatePrimary for an EK: low range with a zero-filled, high range with an empty unique.
+ * @param nonce the low range's EK nonce from NV, where the vendor put one (§2.2.1.4): unique starts with it
+ * @throws KeydError `malformed_structure` for a nonce that does not fit
+ */
+export function ekTemplate(name: EkTemplateName, nonce: Uint8Array = EMPTY): Uint8Array {
   const { key, userWithAuth } = EK_TEMPLATES[name];
-  if (key.type === 'rsa') {
-    return ekPublic(name, {
-      type: 'rsa',
-      keyBits: key.keyBits,
-      modulus: userWithAuth ? EMPTY : new Uint8Array(key.keyBits / 8),
-    });
+  const octets = userWithAuth ? 0 : key.type === 'rsa' ? key.keyBits / 8 : CURVES[key.curve].octets;
+  if (nonce.length > octets) {
+    throw new KeydError(
+      'malformed_structure',
+      `an EK nonce of ${nonce.length} octets does not fit template ${name}`,
+    );
   }
-  const fill = userWithAuth ? EMPTY : new Uint8Array(CURVES[key.curve].octets);
-  return ekPublic(name, { type: 'ecc', curve: key.curve, x: fill, y: fill });
+  const unique = new Uint8Array(octets);
+  unique.set(nonce);
+  return key.type === 'rsa'
+    ? ekPublic(name, { type: 'rsa', keyBits: key.keyBits, modulus: unique })
+    : ekPublic(name, { type: 'ecc', curve: key.curve, x: unique, y: new Uint8Array(octets) });
 }
 
 /**

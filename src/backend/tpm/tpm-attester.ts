@@ -1,0 +1,235 @@
+/** What this TPM attests: the AK is a restricted primary in the endorsement hierarchy, derived anew each boot. */
+import { silentLogger, type Logger } from '../../base/logger.ts';
+import { KeydError } from '../../wire/problem.ts';
+import { parseAttest, type Attest } from '../../wire/tpm/attest.ts';
+import { parseTimeInfo } from '../../wire/tpm/capability-data.ts';
+import { sameOctets } from '../../wire/tpm/codec.ts';
+import { publicAreaName } from '../../wire/tpm/name.ts';
+import { pcrDigest, serializePcrSelection, type PcrSelection } from '../../wire/tpm/pcr-selection.ts';
+import { akTemplate, EK_TEMPLATES, type EkTemplateName } from '../../wire/tpm/templates.ts';
+import type { Attester, CertifiedKey, EndorsementKey, QuotedPcrs, TpmIdentity } from '../attester.ts';
+import type { ObjectSource } from './context-cache.ts';
+import { endorsementKeySource, findEndorsementKeys } from './endorsement.ts';
+import { PERMANENT, type EsysHandle, type SessionUse } from './esys.ts';
+import type { AuthDeriver } from './key-auth.ts';
+import { readPcrValues } from './pcr-values.ts';
+import type { OpenTpm, TpmConnection } from './tpm-connection.ts';
+import { isInLockout } from './tpm-facts.ts';
+import { keySource, type TpmKeyTable } from './tpm-key.ts';
+import type { SessionProtection } from './tpm-signing.ts';
+
+export interface TpmAttesterOptions {
+  readonly connection: TpmConnection;
+  readonly keys: TpmKeyTable;
+  readonly auths: AuthDeriver;
+  readonly protection: SessionProtection;
+  readonly logger?: Logger;
+}
+
+/** Every extraData of this project is a SHA-256 (S9). */
+const QUALIFYING_OCTETS = 32;
+/** A PCR may be extended between quote and read; IMA does so all the time. */
+const QUOTE_TRIES = 4;
+
+export class TpmAttester implements Attester {
+  readonly #connection: TpmConnection;
+  readonly #keys: TpmKeyTable;
+  readonly #auths: AuthDeriver;
+  readonly #protection: SessionProtection;
+  readonly #logger: Logger;
+
+  constructor(options: TpmAttesterOptions) {
+    this.#connection = options.connection;
+    this.#keys = options.keys;
+    this.#auths = options.auths;
+    this.#protection = options.protection;
+    this.#logger = options.logger ?? silentLogger;
+  }
+
+  identity(): Promise<TpmIdentity> {
+    return this.#connection.run(async ({ esys, facts, srk }) => {
+      const { resetCount, restartCount } = parseTimeInfo(await esys.readClock());
+      const { manufacturer, vendor, firmwareVersion } = facts;
+      return { manufacturer, vendor, firmwareVersion, resetCount, restartCount, srkName: srk.name };
+    });
+  }
+
+  async endorsementKeys(): Promise<readonly EndorsementKey[]> {
+    const { usable, unusable } = await this.#connection.run(({ esys }) => findEndorsementKeys(esys));
+    for (const { template, reason } of unusable) {
+      this.#logger.warn({ template, err: reason }, 'an EK certificate of the TPM can not be used');
+    }
+    return usable;
+  }
+
+  attestationKey(): Promise<Uint8Array> {
+    return this.#connection.run(async (tpm) => {
+      const session = await tpm.sessions.use('first');
+      const handle = await tpm.objects.acquire(this.#akSource(tpm, session));
+      return new Uint8Array((await tpm.esys.readPublic({ object: handle })).outPublic);
+    });
+  }
+
+  async activateCredential(
+    template: EkTemplateName,
+    idObject: Uint8Array,
+    encSecret: Uint8Array,
+  ): Promise<Uint8Array> {
+    const credential = { credentialBlob: new Uint8Array(idObject), secret: new Uint8Array(encSecret) };
+    return this.#connection.run(async (tpm) => {
+      // An EK is DA-protected; in lockout even the right auth is an attempt too many.
+      if (EK_TEMPLATES[template].userWithAuth && (await isInLockout(tpm.esys))) throw lockout();
+      const session = await tpm.sessions.use('first', { decrypt: true, encrypt: true });
+      return withEkAuthorization(tpm, template, async (ekAuthorization) => {
+        const [activateHandle, key] = await this.#akAndEk(tpm, template, session);
+        const sessions = [session, ekAuthorization];
+        return new Uint8Array(
+          await tpm.esys.activateCredential({ activateHandle, key, ...credential, sessions }),
+        );
+      });
+    });
+  }
+
+  async publicArea(keyId: string): Promise<Uint8Array> {
+    return (await this.#keys.get(keyId)).publicArea.slice();
+  }
+
+  async certify(keyId: string, qualifyingData: Uint8Array): Promise<CertifiedKey> {
+    requireQualifyingData(qualifyingData);
+    const key = await this.#keys.get(keyId);
+    return this.#connection.run(async (tpm) => {
+      const akSession = await tpm.sessions.use('first');
+      const keySession = this.#protection === 'salted' ? await tpm.sessions.use('second') : undefined;
+      const [object, signer] = await tpm.objects.acquireBoth(
+        keySource(key, tpm, this.#auths),
+        this.#akSource(tpm, akSession),
+      );
+      const made = await tpm.esys.certify({
+        object,
+        signer,
+        qualifyingData,
+        sessions: [keySession, akSession],
+      });
+      const attest = requireAttest(made.attest, 'certify', qualifyingData);
+      if (!sameOctets(attest.name, publicAreaName(key.publicArea))) {
+        throw new KeydError('tpm_unavailable', 'The TPM certified another key than was asked for');
+      }
+      return {
+        attest: octetsOf(made.attest),
+        signature: octetsOf(made.signature),
+        publicArea: key.publicArea.slice(),
+      };
+    });
+  }
+
+  async quote(selection: PcrSelection, qualifyingData: Uint8Array): Promise<QuotedPcrs> {
+    requireQualifyingData(qualifyingData);
+    const pcrSelect = serializePcrSelection(selection);
+    return this.#connection.run(async (tpm) => {
+      const session = await tpm.sessions.use('first');
+      const signer = await tpm.objects.acquire(this.#akSource(tpm, session));
+      for (let tries = 0; tries < QUOTE_TRIES; tries += 1) {
+        const made = await tpm.esys.quote({ signer, qualifyingData, pcrSelect, sessions: [session] });
+        const attest = requireAttest(made.attest, 'quote', qualifyingData);
+        const pcrs = await readPcrValues(tpm.esys, selection);
+        if (sameOctets(pcrDigest('sha256', selection, pcrs), attest.pcrDigest)) {
+          return { attest: octetsOf(made.attest), signature: octetsOf(made.signature), pcrs };
+        }
+      }
+      throw new KeydError('tpm_pcr_changed', 'PCRs were extended during each of several quotes; try again');
+    });
+  }
+
+  async #akAndEk(
+    tpm: OpenTpm,
+    template: EkTemplateName,
+    session: SessionUse,
+  ): Promise<readonly [ak: EsysHandle, ek: EsysHandle]> {
+    const { persistent, source } = await endorsementKeySource(tpm, template);
+    const ak = this.#akSource(tpm, session);
+    if (persistent === undefined) return tpm.objects.acquireBoth(ak, source);
+    const handle = await tpm.objects.acquire(ak);
+    // A persistent key in a command takes a transient slot for the while.
+    await tpm.objects.makeRoom(1, [ak.id]);
+    return [handle, persistent];
+  }
+
+  #akSource({ esys }: OpenTpm, session: SessionUse): ObjectSource {
+    return {
+      id: 'ak',
+      slotsToLoad: 1,
+      auth: () => this.#auths.attestationKeyAuth(),
+      load: async () => {
+        const userAuth = this.#auths.attestationKeyAuth();
+        try {
+          const { handle } = await esys.createPrimary({
+            parent: PERMANENT.endorsement,
+            inPublic: akTemplate(this.#auths.attestationKeyUnique()),
+            userAuth,
+            sessions: [{ session: session.session, attributes: { decrypt: true, continueSession: true } }],
+          });
+          return handle;
+        } finally {
+          userAuth.fill(0);
+        }
+      },
+    };
+  }
+}
+
+/** Low-range EKs need PolicySecret(endorsement); high-range EKs have an empty auth value and nothing else will do. */
+async function withEkAuthorization<T>(
+  { esys, sessions }: OpenTpm,
+  template: EkTemplateName,
+  work: (authorization: SessionUse | undefined) => Promise<T>,
+): Promise<T> {
+  if (EK_TEMPLATES[template].userWithAuth) return work(undefined);
+  const policySession = await sessions.startPolicy();
+  try {
+    await esys.policySecret({ auth: PERMANENT.endorsement, policySession });
+    return await work({ session: policySession, attributes: { continueSession: true } });
+  } finally {
+    await esys.flushContext(policySession);
+  }
+}
+
+function requireQualifyingData(octets: Uint8Array): void {
+  if (octets.length === QUALIFYING_OCTETS) return;
+  throw new KeydError(
+    'malformed_request',
+    `Qualifying data has ${QUALIFYING_OCTETS} octets, not ${octets.length}`,
+  );
+}
+
+function requireAttest<T extends Attest['type']>(
+  octets: Uint8Array,
+  type: T,
+  qualifyingData: Uint8Array,
+): Attest & { readonly type: T } {
+  const attest = parseAttest(octets);
+  if (!isOfType(attest, type) || !sameOctets(attest.extraData, qualifyingData)) {
+    throw new KeydError(
+      'tpm_unavailable',
+      `The TPM attested something else than the ${type} that was asked for`,
+    );
+  }
+  return attest;
+}
+
+function isOfType<T extends Attest['type']>(
+  attest: Attest,
+  type: T,
+): attest is Attest & { readonly type: T } {
+  return attest.type === type;
+}
+
+function octetsOf(buffer: Buffer): Uint8Array {
+  return new Uint8Array(buffer);
+}
+
+function lockout(): KeydError {
+  return new KeydError(
+    'tpm_lockout',
+    'The TPM is in dictionary-attack lockout; wait for its recovery time, or tpm2_dictionarylockout --clear-lockout with the lockout auth',
+  );
+}

@@ -1,0 +1,54 @@
+/** From what a caller wants signed to JOSE octets by TPM2_Sign. */
+import { createHash } from 'node:crypto';
+import type { SignInput } from '../backend.ts';
+import { algorithmEntry, type Algorithm } from '../../wire/algorithms.ts';
+import { KeydError } from '../../wire/problem.ts';
+import { HASHES } from '../../wire/tpm/constants.ts';
+import { parseSignature, signatureToJose } from '../../wire/tpm/signature.ts';
+import type { AuthDeriver } from './key-auth.ts';
+import { refuseAborted } from './serial-queue.ts';
+import type { OpenTpm } from './tpm-connection.ts';
+import { keySource, type TpmKey } from './tpm-key.ts';
+
+/**
+ * How a key's auth value travels in TPM2_Sign (docs/decisions/0005): `password` puts it on the bus, `salted` uses an
+ * HMAC session salted to the SRK and does not.
+ */
+export type SessionProtection = 'salted' | 'password';
+
+export interface SignJob {
+  readonly key: TpmKey;
+  readonly digest: Uint8Array;
+  readonly protection: SessionProtection;
+  readonly auths: AuthDeriver;
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * The digest that is signed.
+ * @throws KeydError `malformed_request` for a digest that is not as long as the algorithm's hash
+ */
+export function digestToSign(algorithm: Algorithm, input: SignInput): Uint8Array {
+  const { hash } = algorithmEntry(algorithm);
+  if (hash === undefined) throw new KeydError('unsupported_algorithm', `A TPM does not sign ${algorithm}`);
+  if (input.kind === 'message') return createHash(hash).update(input.octets).digest();
+  if (input.octets.length !== HASHES[hash].octets) {
+    throw new KeydError(
+      'malformed_request',
+      `A digest for ${algorithm} has ${HASHES[hash].octets} octets, not ${input.octets.length}`,
+    );
+  }
+  return new Uint8Array(input.octets);
+}
+
+/** Signs on the open TPM. @throws KeydError `caller_gone`; TssFault */
+export async function signOnTpm(
+  tpm: OpenTpm,
+  { key, digest, protection, auths, signal }: SignJob,
+): Promise<Uint8Array> {
+  // A session is asked for first: starting one may need the slot that the key would take.
+  const sessions = protection === 'salted' ? [await tpm.sessions.use('first')] : [];
+  const handle = await tpm.objects.acquire(keySource(key, tpm, auths));
+  refuseAborted(signal);
+  return signatureToJose(parseSignature(await tpm.esys.sign({ key: handle, digest, sessions })), key.area);
+}

@@ -1,0 +1,61 @@
+/** What the TPM backend needs besides a TPM, in memory; copies go in and out as through a database. */
+import { randomBytes } from 'node:crypto';
+import type { KeyBlobRecord, KeyBlobStore } from '../../src/backend/backend.ts';
+import {
+  openTpmBackend,
+  type TpmBackend,
+  type TpmBackendOptions,
+} from '../../src/backend/tpm/tpm-backend.ts';
+import type { RememberedTpm, TpmMemory } from '../../src/backend/tpm/tpm-identity.ts';
+
+export class MemoryBlobStore implements KeyBlobStore {
+  readonly records = new Map<string, KeyBlobRecord>();
+
+  put(record: KeyBlobRecord): Promise<void> {
+    this.records.set(record.keyId, structuredClone(record));
+    return Promise.resolve();
+  }
+
+  get(keyId: string): Promise<KeyBlobRecord | undefined> {
+    return Promise.resolve(structuredClone(this.records.get(keyId)));
+  }
+
+  list(): Promise<readonly KeyBlobRecord[]> {
+    return Promise.resolve(structuredClone([...this.records.values()]));
+  }
+
+  delete(keyId: string): Promise<void> {
+    this.records.delete(keyId);
+    return Promise.resolve();
+  }
+}
+
+export class RememberedInMemory implements TpmMemory {
+  tpm: RememberedTpm | undefined;
+
+  load(): Promise<RememberedTpm | undefined> {
+    return Promise.resolve(this.tpm);
+  }
+
+  save(tpm: RememberedTpm): Promise<void> {
+    this.tpm = tpm;
+    return Promise.resolve();
+  }
+}
+
+/** A daemon's durable state: opening over it again is what a restart does. */
+export class TpmHost {
+  readonly secret = randomBytes(32);
+  readonly store = new MemoryBlobStore();
+  readonly memory = new RememberedInMemory();
+  readonly #tcti: string;
+
+  constructor(tcti: string) {
+    this.#tcti = tcti;
+  }
+
+  open(options: Partial<TpmBackendOptions> = {}): Promise<TpmBackend> {
+    const { secret, store, memory } = this;
+    return openTpmBackend({ tcti: this.#tcti, secret, store, memory, ...options });
+  }
+}
