@@ -2,6 +2,7 @@
 import { canonicalJson } from '../wire/jcs.ts';
 import { joinJws, jwsSigningInput } from '../wire/jws.ts';
 import { KeydError } from '../wire/problem.ts';
+import { parseStrictJson } from '../wire/strict-json.ts';
 import type { JwtRequest } from '../wire/socket/signing.ts';
 import { issuedAtSeconds } from './daemon-time.ts';
 import {
@@ -17,7 +18,7 @@ import { checkClaimNames, checkTyp } from './jwt-rules.ts';
 
 /** S4. */
 const MAX_LIFETIME_SECONDS = 300;
-const MAX_CLAIMS_LENGTH = 16_384;
+const CLAIMS_LIMITS = { maxDepth: 16, maxOctets: 11_000 } as const;
 const MAX_AUDIENCES = 16;
 
 type Claims = Readonly<Record<string, unknown>>;
@@ -40,9 +41,8 @@ export function draftJwt(context: DraftContext, request: JwtRequest): Draft<{ re
     exp: times.exp,
     jti: freshNonce(context),
   };
-  if (canonicalJson(claims).length > MAX_CLAIMS_LENGTH) {
-    throw new KeydError('malformed_request', `claims are longer than ${MAX_CLAIMS_LENGTH} characters`);
-  }
+  // What is signed here, every strict reader takes: no number that a double changes, no deep nesting.
+  parseStrictJson(canonicalJson(claims), CLAIMS_LIMITS);
   const { kid, publicJwk } = context.agent;
   const signingInput = jwsSigningInput({ alg: publicJwk.alg, typ, kid }, claims);
   return {

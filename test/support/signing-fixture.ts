@@ -195,14 +195,14 @@ export function signingFixture(options: SigningFixtureOptions = {}) {
     queue,
     backend,
     /** An agent by the ordinary way, owned by the caller. */
-    async agent(name = 'planner', algorithm: Algorithm = 'ES256'): Promise<Agent> {
+    agent: async (name = 'planner', algorithm: Algorithm = 'ES256'): Promise<Agent> => {
       await service.create(caller(), { name, backend: backend.kind, algorithm });
       const made = agents.find(name);
       if (made === undefined) throw new Error('the agent was not kept');
       return made;
     },
     /** A sub-agent as delegation makes it, with a key of its own. */
-    async subAgent(name: string, algorithm: Algorithm = 'ES256'): Promise<Agent> {
+    subAgent: async (name: string, algorithm: Algorithm = 'ES256'): Promise<Agent> => {
       const id = randomUUID();
       agents.reserveName(id, name, OWNER_UID);
       await keys.make(caller(), backend.kind, algorithm, (key) => {
