@@ -43,7 +43,7 @@ const PACKAGES = {
   'structured-headers': '^src/verify/',
   'prom-client': '^src/socket/',
   pino: '^src/base/logger[.]ts$',
-  'smol-toml': '^src/base/toml-config[.]ts$',
+  'smol-toml': '^src/(base/toml-config|issuer/commands/hosts)[.]ts$',
   commander: '^src/(daemon|issuer|cli)/',
 };
 

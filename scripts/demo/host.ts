@@ -35,8 +35,8 @@ export async function showHost(client: AgentKeyClient, sandbox: SandboxDescripti
   fact('rollback', String(status['rollback']));
 
   const ca = await readFile(sandbox.issuerCaFile, 'utf8');
-  const { body } = await askIssuer(`${sandbox.issuerUrl}/.well-known/agentkey-issuer`, ca);
-  const keys = body['keys'] as Readonly<Record<string, object>>;
+  const published = async (path: string) => (await askIssuer(sandbox.issuerUrl + path, ca)).body;
+  const metadata = await published('/.well-known/agentkey-issuer');
   await check(
     'the host is enrolled and its AK was activated',
     'agentkey-issuer, checks 1 to 22 and 27',
@@ -54,8 +54,8 @@ export async function showHost(client: AgentKeyClient, sandbox: SandboxDescripti
     issuer: sandbox.issuer,
     trustDomain: sandbox.trustDomain,
     aauthDomain: sandbox.aauthDomain,
-    witKeys: { keys: [keys['wit']] },
-    agentTokenKeys: { keys: [keys['agentToken']] },
-    x509Ca: body['x509Ca'] as string,
+    witKeys: await published('/v1/keys/wit.json'),
+    agentTokenKeys: await published('/v1/keys/agent-token.json'),
+    x509Ca: metadata['x509Ca'] as string,
   };
 }

@@ -51,7 +51,7 @@ export async function refused(
   else if (!reason.test(said)) broken(what, `refused for another reason: ${said}`);
   else {
     passed += 1;
-    console.log(`   ok    refused: ${what}\n         ${dim(firstLine(said))}`);
+    console.log(`   ok    refused: ${what}\n         ${dim(telling(said, reason))}`);
   }
 }
 
@@ -66,6 +66,8 @@ export function close(): number {
   return failed === 0 && passed > 0 ? 0 : 1;
 }
 
-function firstLine(text: string): string {
-  return short(text.trim().split('\n')[0] ?? '', 160);
+/** The line of `said` that gives the reason. */
+function telling(said: string, reason: RegExp): string {
+  const line = said.split('\n').find((text) => reason.test(text)) ?? said;
+  return short(line.trim(), 160);
 }

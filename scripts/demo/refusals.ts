@@ -2,6 +2,7 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { connect, KeydError, type AgentKeyClient } from 'agentkeyd/client';
+import pkcs11js from 'pkcs11js';
 import { startSwtpm } from '../sandbox/swtpm.ts';
 import type { SandboxDescription } from '../sandbox/description.ts';
 import { enrolSoftwareKey, enrolUnrestricted } from './forged-enrolment.ts';
@@ -17,38 +18,13 @@ export async function showRefusals(
   dir: string,
 ): Promise<void> {
   step('What a thief tries: take the key away');
-  await refused('loading the TPM key’s file into another TPM', /integrity|parent|load|error/i, async () =>
+  await refused('loading the TPM key’s file into another TPM (0x1DF: integrity)', /0x0*1df/, async () =>
     loadElsewhere(agents, sandbox, dir),
   );
   await refused(
     'reading the private key out of the token, with the PIN',
-    /error|fail|sensitive/i,
-    async () => {
-      const pin = (await readFile(sandbox.pinFile, 'utf8')).trim();
-      const out = join(dir, 'stolen.der');
-      const said = await toolRefusal(
-        'pkcs11-tool',
-        [
-          '--module',
-          sandbox.pkcs11Module,
-          '--login',
-          '--pin',
-          pin,
-          '--token-label',
-          sandbox.tokenLabel,
-        ].concat([
-          '--read-object',
-          '--type',
-          'privkey',
-          '--id',
-          keyIdOf(await listToken(sandbox, pin)),
-          '--output-file',
-          out,
-        ]),
-        { env: { SOFTHSM2_CONF: sandbox.softhsm2Conf } },
-      );
-      return said;
-    },
+    /CKR_ATTRIBUTE_SENSITIVE/,
+    async () => readPrivateValue(sandbox),
   );
 
   step('What a liar tries: a signature over anything, a token of somebody else’s making');
@@ -110,23 +86,32 @@ async function loadElsewhere(
   }
 }
 
-async function listToken(sandbox: SandboxDescription, pin: string): Promise<string> {
-  return tool(
-    'pkcs11-tool',
-    ['--module', sandbox.pkcs11Module, '--login', '--pin', pin, '--token-label', sandbox.tokenLabel].concat([
-      '--list-objects',
-      '--type',
-      'privkey',
-    ]),
-    { env: { SOFTHSM2_CONF: sandbox.softhsm2Conf } },
-  );
-}
-
-/** CKA_ID of an agent’s private key, from pkcs11-tool’s listing. */
-function keyIdOf(listing: string): string {
-  const id = /label:\s+agentkeyd:agent:[^\n]*\n\s*ID:\s+([0-9a-f]+)/.exec(listing)?.[1];
-  if (id === undefined) throw new Error(`no agent key in the token:\n${listing}`);
-  return id;
+/** Logs in to the token as its owner could, and asks for the private value of every key in it. */
+async function readPrivateValue(sandbox: SandboxDescription): Promise<string | undefined> {
+  process.env['SOFTHSM2_CONF'] = sandbox.softhsm2Conf;
+  const pin = (await readFile(sandbox.pinFile, 'utf8')).trim();
+  const cryptoki = new pkcs11js.PKCS11();
+  cryptoki.load(sandbox.pkcs11Module);
+  cryptoki.C_Initialize();
+  try {
+    const slot = cryptoki
+      .C_GetSlotList(true)
+      .find((each) => cryptoki.C_GetTokenInfo(each).label.trim() === sandbox.tokenLabel);
+    if (slot === undefined) throw new Error(`there is no token ${sandbox.tokenLabel}`);
+    const session = cryptoki.C_OpenSession(slot, pkcs11js.CKF_SERIAL_SESSION);
+    cryptoki.C_Login(session, pkcs11js.CKU_USER, pin);
+    cryptoki.C_FindObjectsInit(session, [{ type: pkcs11js.CKA_CLASS, value: pkcs11js.CKO_PRIVATE_KEY }]);
+    const [key] = cryptoki.C_FindObjects(session, 1);
+    cryptoki.C_FindObjectsFinal(session);
+    if (key === undefined) throw new Error('there is no private key in the token');
+    cryptoki.C_GetAttributeValue(session, key, [{ type: pkcs11js.CKA_VALUE }]);
+    return undefined;
+  } catch (thrown) {
+    if (!(thrown instanceof pkcs11js.Pkcs11Error)) throw thrown;
+    return thrown.message;
+  } finally {
+    cryptoki.C_Finalize();
+  }
 }
 
 async function ekCertificate(sandbox: SandboxDescription, dir: string): Promise<Uint8Array> {

@@ -48,7 +48,8 @@ export async function startResourceServer(pinned: PinnedIssuer): Promise<Resourc
     // The sandbox's TPM and token are software, and its credentials say so.
     acceptSoftware: true,
   });
-  app.post('/payments', agentAuth(verifier), (request, response) => {
+  app.use(agentAuth(verifier));
+  app.post('/payments', (request, response) => {
     const { agent, profile } = verifiedRequest(request);
     response
       .status(201)

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { stringify } from 'smol-toml';
 import { connect } from '../../src/client/index.ts';
-import { programFile } from './programs.ts';
+import { programEnvironment, programFile } from './programs.ts';
 import type { SandboxIssuer } from './issuer.ts';
 import type { SofthsmToken } from './softhsm.ts';
 
@@ -71,7 +71,7 @@ export function startDaemonProcess(daemon: SandboxDaemon, log: number | 'inherit
   const child = spawn(
     'setpriv',
     ['--pdeathsig', 'TERM', process.execPath, programFile('daemon'), '--config', daemon.configFile],
-    { stdio: ['ignore', 'ignore', log], detached: true },
+    { stdio: ['ignore', 'ignore', log], detached: true, env: programEnvironment() },
   );
   return {
     pid: child.pid ?? 0,

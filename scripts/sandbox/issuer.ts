@@ -5,7 +5,7 @@ import { request } from 'node:https';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { stringify } from 'smol-toml';
-import { programFile } from './programs.ts';
+import { programEnvironment, programFile } from './programs.ts';
 import type { SofthsmToken } from './softhsm.ts';
 import { makeTls } from './tls.ts';
 
@@ -125,6 +125,7 @@ export async function writeHosts(hostsFile: string, hosts: readonly SandboxHost[
 export async function initialiseIssuerKeys(configFile: string): Promise<void> {
   await run(process.execPath, [programFile('issuer'), '--config', configFile, 'keys', 'init'], {
     timeout: INIT_TIMEOUT_MS,
+    env: programEnvironment(),
   });
 }
 
@@ -143,6 +144,7 @@ export async function startIssuerProcess(
 ): Promise<IssuerProcess> {
   const child = spawn(process.execPath, [programFile('issuer'), '--config', issuer.configFile, 'serve'], {
     stdio: ['ignore', 'ignore', options.log ?? 'inherit'],
+    env: programEnvironment(),
   });
   const exited = new Promise<void>((resolve) => {
     child.once('exit', () => {

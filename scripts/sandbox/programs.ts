@@ -11,3 +11,15 @@ export function programFile(program: Program): string {
     ? join(ROOT, 'dist', program, 'main.js')
     : join(ROOT, 'src', program, 'main.ts');
 }
+
+/**
+ * Environment for a program of the sandbox: nothing of the shell's that names another sandbox's sockets or
+ * token, since those variables win over a configuration file.
+ */
+export function programEnvironment(): Record<string, string> {
+  const kept = ['PATH', 'HOME', 'TMPDIR', 'LANG'].flatMap((name) => {
+    const value = process.env[name];
+    return value === undefined ? [] : [[name, value] as const];
+  });
+  return Object.fromEntries(kept);
+}
