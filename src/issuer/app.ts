@@ -16,13 +16,11 @@ import { aauthMetadataRoute, metadataRoute } from './routes/metadata.ts';
 import { reattestChallengeRoute } from './routes/reattest-challenge.ts';
 import { makeLimits, type RouteContext } from './routes/route-context.ts';
 
-/** A body that takes longer is slow on purpose. */
-const DEFAULT_BODY_TIMEOUT_MS = 10_000;
-
 /** No route takes a query or needs an encoded character, so a target has one spelling. */
 const PLAIN_TARGET = /^\/[A-Za-z0-9._/-]*$/;
 
-export function createIssuerApp(context: IssuerContext, bodyTimeoutMs = DEFAULT_BODY_TIMEOUT_MS): Express {
+export function createIssuerApp(context: IssuerContext): Express {
+  const bodyTimeoutMs = context.config.limits.bodySeconds * 1000;
   const routeContext: RouteContext = {
     context,
     limits: makeLimits(context),

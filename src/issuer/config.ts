@@ -79,6 +79,7 @@ const configFile = object({
       requests_per_host_per_minute: optional(integer({ min: 1, max: 1_000_000 })),
       issuances_per_host_per_minute: optional(integer({ min: 1, max: 1_000_000 })),
       connections: optional(integer({ min: 1, max: 100_000 })),
+      body_seconds: optional(integer({ min: 1, max: 60 })),
       connections_per_network: optional(integer({ min: 1, max: 100_000 })),
     }),
   ),
@@ -166,6 +167,8 @@ export interface Limits {
   readonly requestsPerHostPerMinute: number;
   readonly issuancesPerHostPerMinute: number;
   readonly connections: number;
+  /** Time for a body to arrive. */
+  readonly bodySeconds: number;
   readonly connectionsPerNetwork: number;
 }
 
@@ -200,6 +203,7 @@ export function readIssuerConfig(file: string): IssuerConfig {
       requestsPerHostPerMinute: limits.requests_per_host_per_minute ?? 600,
       issuancesPerHostPerMinute: limits.issuances_per_host_per_minute ?? 120,
       connections: limits.connections ?? 2000,
+      bodySeconds: limits.body_seconds ?? 10,
       connectionsPerNetwork: limits.connections_per_network ?? 200,
     },
     appraisal: { ...given.appraisal, policy: given.appraisal.policy ?? DEFAULT_APPRAISAL_POLICY },

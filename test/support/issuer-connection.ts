@@ -77,8 +77,8 @@ export class IssuerConnection {
       socket.on('secureConnect', () => socket.write(octets));
       socket.on('data', (chunk: Buffer) => chunks.push(chunk));
       // A server that refuses may reset what is still being sent: what it answered counts.
-      socket.on('error', (error) => {
-        if (chunks.length === 0 && !('code' in error && error.code === 'ECONNRESET')) reject(error);
+      socket.on('error', (error: NodeJS.ErrnoException) => {
+        if (chunks.length === 0 && error.code !== 'ECONNRESET') reject(error);
       });
       socket.on('close', () => {
         clearTimeout(timer);
