@@ -33,8 +33,8 @@ export async function showRequests(agents: DemoAgents, issuer: DemoIssuer): Prom
     step('The same request is refused after one octet of it was changed');
     const capture = async (): Promise<Sent> => {
       let sent: Sent | undefined;
-      const spy: typeof fetch = async (to, init) => {
-        sent = { url: String(to), headers: Object.fromEntries(new Headers(init?.headers)), body: PAYMENT };
+      const spy: typeof fetch = async (_to, init) => {
+        sent = { url, headers: Object.fromEntries(new Headers(init?.headers)), body: PAYMENT };
         return Promise.resolve(new Response());
       };
       await agents.tpm.fetch({ fetch: spy })(url, { method: 'POST', headers: json, body: PAYMENT });
