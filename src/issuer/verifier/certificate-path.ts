@@ -36,6 +36,7 @@ const MAX_PATH_CERTIFICATES = 6;
 // An attacker chooses the intermediates; this bounds the signatures they can make us verify.
 const MAX_SIGNATURE_CHECKS = 24;
 const MIN_RSA_BITS = 2048;
+const MAX_NAME_SHOWN = 100;
 
 /** Critical extensions that the walk below honours or that need no processing here. */
 const UNDERSTOOD: ReadonlySet<string> = new Set([
@@ -212,7 +213,7 @@ function describe(certificate: X509Fields): string {
 function describeName(name: Uint8Array, otherwise = 'unnamed'): string {
   const attributes = readName(name);
   const commonName = attributes.find(({ type }) => type === '2.5.4.3') ?? attributes.at(-1);
-  return commonName === undefined ? otherwise : JSON.stringify(commonName.value);
+  return commonName === undefined ? otherwise : JSON.stringify(commonName.value.slice(0, MAX_NAME_SHOWN));
 }
 
 function isoTime(seconds: number): string {

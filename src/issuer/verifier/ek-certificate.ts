@@ -11,6 +11,7 @@ import {
   hasKeyUsage,
   readExtension,
 } from '../../wire/x509-extensions.ts';
+import { CURVES } from '../../wire/tpm/constants.ts';
 import type { Verdict } from './checks.ts';
 import {
   EK_CERTIFICATE_PURPOSE,
@@ -19,6 +20,7 @@ import {
   TPM_SPECIFICATION,
   TPM_VERSION,
 } from './tcg-oids.ts';
+import { isRocaWeak } from './weak-rsa.ts';
 
 export interface EkCertificate {
   readonly certificate: X509Fields;
@@ -73,10 +75,25 @@ export function stripNvFraming(stored: Uint8Array): Uint8Array {
   return encoded;
 }
 
-/** Reads the certificate and its key. RSAES-OAEP keys (TPM 1.2) are refused. @throws `malformed_structure` */
+/** Curves that EK templates exist for, by their OpenSSL names. */
+const EK_CURVES: readonly (string | undefined)[] = Object.values(CURVES).map(({ openssl }) => openssl);
+
+/**
+ * Reads the certificate and its key. RSAES-OAEP keys (TPM 1.2) and other curves are refused.
+ * @throws KeydError `malformed_structure`
+ */
 export function parseEkCertificate(stored: Uint8Array): EkCertificate {
   const certificate = parseCertificate(stripNvFraming(stored), 'EK certificate');
-  return { certificate, publicKey: certificatePublicKey(certificate, 'EK certificate') };
+  const publicKey = certificatePublicKey(certificate, 'EK certificate');
+  const curve = publicKey.asymmetricKeyDetails?.namedCurve;
+  if (publicKey.asymmetricKeyType !== 'rsa' && !EK_CURVES.includes(curve)) {
+    const kind = curve ?? publicKey.asymmetricKeyType ?? 'unknown';
+    throw new KeydError(
+      'malformed_structure',
+      `EK certificate has a key of the kind ${kind}, which no EK has`,
+    );
+  }
+  return { certificate, publicKey };
 }
 
 /** Checks that the certificate is one for an EK and that the model is wanted; gives what it says of the TPM. */
@@ -90,6 +107,10 @@ export function checkEkProfile(ek: EkCertificate, policy: TpmModelPolicy, verdic
   const usage = publicKey.asymmetricKeyType === 'rsa' ? 'keyEncipherment' : 'keyAgreement';
   if (hasKeyUsage(certificate, usage) !== true) verdict.reject(`its key usage lacks ${usage}`);
   if (hasKeyUsage(certificate, 'keyCertSign') === true) verdict.reject('its key may sign certificates');
+
+  if (isRocaWeak(publicKey)) {
+    verdict.reject('its RSA key can be computed by anyone (ROCA, CVE-2017-15361)');
+  }
 
   const model = readTpmModel(certificate, verdict);
   judgeTpmModel(model, policy, verdict);

@@ -1,4 +1,5 @@
-import { generateKeyPairSync, type KeyObject } from 'node:crypto';
+import { createPublicKey, generateKeyPairSync, type KeyObject } from 'node:crypto';
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { Appraisal } from '../../../../src/issuer/verifier/checks.ts';
 import {
@@ -7,6 +8,7 @@ import {
   stripNvFraming,
   type TpmModel,
 } from '../../../../src/issuer/verifier/ek-certificate.ts';
+import { isRocaWeak } from '../../../../src/issuer/verifier/weak-rsa.ts';
 import { derBitString, derNull, derOid, derSequence, readWhole } from '../../../../src/wire/der.ts';
 import {
   basicConstraintsOf,
@@ -230,5 +232,63 @@ describe('check 3: what a chip has in NV', () => {
       signer: ca.privateKey,
     });
     expect(refusalOf(() => parseEkCertificate(broken))).toMatch(/can not be read/);
+  });
+
+  it('refuses curves that no EK template has', () => {
+    const { publicKey } = generateKeyPairSync('ec', { namedCurve: 'brainpoolP256r1' });
+    expect(refusalOf(() => parseEkCertificate(mint({}, publicKey)))).toMatch(/kind brainpoolP256r1/);
+    const edwards = generateKeyPairSync('ed25519');
+    expect(refusalOf(() => parseEkCertificate(mint({}, edwards.publicKey)))).toMatch(/kind ed25519/);
+  });
+
+  it('answers any octets with a certificate or with malformed_structure', () => {
+    const spliced = fc.record({
+      at: fc.nat({ max: certificate.length }),
+      remove: fc.nat({ max: 40 }),
+      insert: fc.uint8Array({ maxLength: 40 }),
+    });
+    fc.assert(
+      fc.property(spliced, ({ at, remove, insert }) => {
+        const changed = join(certificate.subarray(0, at), insert, certificate.subarray(at + remove));
+        const refusal = refusalOf(() => parseEkCertificate(changed));
+        expect(refusal === 'accepted' || refusal.startsWith('malformed_structure: ')).toBe(true);
+      }),
+      { numRuns: 500 },
+    );
+  });
+});
+
+describe('check 5: keys that can be computed (ROCA)', () => {
+  /** A modulus with the structure of CVE-2017-15361; whether its factors are prime does not matter here. */
+  function rocaKey(): KeyObject {
+    const primes = Array.from({ length: 700 }, (_, index) => index + 2).filter((candidate) =>
+      Array.from({ length: candidate - 2 }, (_, index) => index + 2).every(
+        (divisor) => candidate % divisor !== 0,
+      ),
+    );
+    const m = primes.reduce((product, prime) => product * BigInt(prime), 1n);
+    const factor = (exponent: number): bigint => {
+      let power = 1n;
+      for (let step = 0; step < exponent; step++) power = (power * 65537n) % m;
+      return (1n << 1023n) - ((1n << 1023n) % m) + m + power;
+    };
+    const n = (factor(1234) * factor(777)).toString(16).padStart(512, '0');
+    const jwk = { kty: 'RSA', n: Buffer.from(n, 'hex').toString('base64url'), e: 'AQAB' };
+    return createPublicKey({ key: jwk, format: 'jwk' });
+  }
+
+  it('refuses them, whoever certified them', () => {
+    const usage = keyUsageOf(KEY_ENCIPHERMENT);
+    const weak = rocaKey();
+    expect(isRocaWeak(weak)).toBe(true);
+    expect(refusal({ usage }, weak)).toMatch(/^evidence_invalid: check 5 .*CVE-2017-15361/);
+  });
+
+  it('takes sound keys', () => {
+    for (let round = 0; round < 3; round++) {
+      const { publicKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
+      expect(isRocaWeak(publicKey)).toBe(false);
+    }
+    expect(isRocaWeak(ek.publicKey)).toBe(false);
   });
 });
