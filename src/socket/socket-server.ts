@@ -1,4 +1,5 @@
 /** One listening socket: connections are identified and counted before a request is read from them. */
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Server } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
@@ -55,6 +56,9 @@ export class SocketServer {
   /** Stops accepting, closes idle connections, and resolves when every request has been answered. */
   async drain(): Promise<void> {
     if (!this.#server.listening) return;
+    // Who has connected and waits in the backlog is let in and told, instead of reset by the kernel.
+    await nextTurn();
+    await nextTurn();
     await new Promise<void>((resolve) => {
       this.#server.close(() => {
         resolve();

@@ -150,13 +150,8 @@ class DaemonProcess implements TestDaemon {
   }
 
   async start(): Promise<void> {
-    const [command = process.execPath, ...args] = [
-      ...(this.#options.launcher ?? []),
-      process.execPath,
-      programFile('daemon'),
-      '--config',
-      this.configFile,
-    ];
+    const daemon = [process.execPath, programFile('daemon'), '--config', this.configFile];
+    const [command = '', ...args] = [...(this.#options.launcher ?? []), ...daemon];
     this.#log = '';
     const child = spawn(command, args, {
       stdio: ['ignore', 'ignore', 'pipe'],
