@@ -1,0 +1,49 @@
+/** tpm2-tools beside a backend that has the same TPM open: nobody shares slots, so the tools make themselves room. */
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
+import type { TestSwtpm } from './swtpm.ts';
+
+const run = promisify(execFile);
+const TIMEOUT_MS = 30_000;
+
+export interface ToolResult {
+  readonly ok: boolean;
+  /** Standard output, or for a failure what the tool said about it. */
+  readonly text: string;
+}
+
+/** Runs one tool in `cwd` (the TPM's folder unless given). Not synchronous: swtpm's output has to be read meanwhile. */
+export async function tpm2Tool(
+  swtpm: TestSwtpm,
+  args: readonly [string, ...string[]],
+  options: { readonly cwd?: string; readonly env?: NodeJS.ProcessEnv } = {},
+): Promise<ToolResult> {
+  const [name, ...rest] = args;
+  const settings = {
+    cwd: options.cwd ?? swtpm.dir,
+    env: { ...swtpm.env, ...options.env },
+    timeout: TIMEOUT_MS,
+  };
+  for (let attempt = 0; ; attempt += 1) {
+    try {
+      return { ok: true, text: (await run(name, rest, settings)).stdout };
+    } catch (error) {
+      const text = error instanceof Error && 'stderr' in error ? String(error.stderr) : String(error);
+      // Full slots say nothing about the command.
+      if (!/0x90[23]\b/i.test(text) || attempt === 3) return { ok: false, text };
+      for (const kind of ['-t', '-l']) await run('tpm2_flushcontext', [kind], settings);
+    }
+  }
+}
+
+/** Runs tools one after the other; throws at the first that fails. */
+export async function tpm2Tools(
+  swtpm: TestSwtpm,
+  commands: readonly (readonly [string, ...string[]])[],
+  options: { readonly cwd?: string; readonly env?: NodeJS.ProcessEnv } = {},
+): Promise<void> {
+  for (const command of commands) {
+    const { ok, text } = await tpm2Tool(swtpm, command, options);
+    if (!ok) throw new Error(`${command.join(' ')}: ${text}`);
+  }
+}
