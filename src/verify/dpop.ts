@@ -5,7 +5,7 @@ import { asKeydError, KeydError } from '../wire/problem.ts';
 import { verifySignature } from '../wire/public-key.ts';
 import type { TargetUri } from '../wire/target-uri.ts';
 import { normaliseTyp } from '../wire/typ.ts';
-import type { NonceStore } from './nonce-store.ts';
+import { spendNonce, type NonceStore } from './nonce-store.ts';
 
 export interface DpopExpectations {
   readonly method: string;
@@ -66,7 +66,7 @@ export async function verifyDpop(proof: string, expected: DpopExpectations): Pro
   const { jti } = claims;
   if (typeof jti !== 'string' || jti === '' || jti.length > MAX_JTI_LENGTH) return refuse('has no jti');
   // Keys of proofs and of signatures share a store: the prefix keeps a jti from being a signature nonce.
-  await spend(expected.nonceStore, thumbprint, `dpop ${jti}`, issuedAt + maxAge + skew + 60);
+  await spendNonce(expected.nonceStore, thumbprint, `dpop ${jti}`, issuedAt + maxAge + skew + 60);
   return { publicJwk, thumbprint, jti, issuedAt };
 }
 
@@ -100,11 +100,6 @@ function checkTime(iat: unknown, nowSeconds: number, maxAge: number, skew: numbe
   if (iat > nowSeconds + skew) refuse('was made in the future');
   if (nowSeconds - iat > maxAge) refuse(`is older than ${maxAge} seconds`);
   return iat;
-}
-
-async function spend(store: NonceStore, thumbprint: string, nonce: string, keepUntil: number): Promise<void> {
-  const fresh: unknown = await store.claim(thumbprint, nonce, keepUntil);
-  if (fresh !== true) throw new KeydError('replayed', 'this DPoP proof was used before: its jti is spent');
 }
 
 function refuse(reason: string): never {

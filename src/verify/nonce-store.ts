@@ -1,4 +1,4 @@
-import { KeydError } from '../wire/problem.ts';
+import { asKeydError, KeydError } from '../wire/problem.ts';
 
 /**
  * Where used nonces are remembered (S4). All replicas of a resource server must share one: over one file with
@@ -11,6 +11,28 @@ export interface NonceStore {
    * for every later claim. A store that can not tell must reject the promise; the request is then refused.
    */
   claim(thumbprint: string, nonce: string, expiresAtSeconds: number): Promise<boolean>;
+}
+
+/**
+ * Claims a nonce or refuses; whatever a store does but answer true is a refusal.
+ * @throws KeydError `replayed`, or `replay_check_unavailable` where the store failed
+ */
+export async function spendNonce(
+  store: NonceStore,
+  thumbprint: string,
+  nonce: string,
+  expiresAtSeconds: number,
+): Promise<void> {
+  let fresh: unknown;
+  try {
+    fresh = await store.claim(thumbprint, nonce, expiresAtSeconds);
+  } catch (thrown) {
+    const error = asKeydError(thrown);
+    throw error.code === 'replay_check_unavailable'
+      ? error
+      : new KeydError('replay_check_unavailable', 'the nonce store failed', { cause: thrown });
+  }
+  if (fresh !== true) throw new KeydError('replayed', 'this was used before: its nonce is spent');
 }
 
 export interface MemoryNonceStoreOptions {

@@ -4,13 +4,13 @@ import { meetsAssurance, type AssuranceLevel } from '../wire/assurance.ts';
 import { verifyContentDigest } from '../wire/content-digest.ts';
 import { combinedFieldValue, fieldValues } from '../wire/field-lines.ts';
 import { componentIdentifier, signatureBase } from '../wire/http-signature.ts';
-import { asKeydError, KeydError } from '../wire/problem.ts';
+import { KeydError } from '../wire/problem.ts';
 import { profileEntry, type ProfileName } from '../wire/profiles.ts';
 import { verifySignature } from '../wire/public-key.ts';
 import { receivedSignature } from '../wire/signature-fields.ts';
 import type { TargetUri } from '../wire/target-uri.ts';
 import { checkCoverage, checkParameters } from './coverage.ts';
-import type { NonceStore } from './nonce-store.ts';
+import { spendNonce, type NonceStore } from './nonce-store.ts';
 import { parseOrigins, parseProxies, rebuildTarget, type ReceivedRequest } from './received-request.ts';
 import { signatureKey, signingAgent, type CredentialSources, type VerifiedAgent } from './signing-key.ts';
 
@@ -99,7 +99,7 @@ export function createVerifier(options: VerifierOptions): Verifier {
       checkAssurance(agent, floor);
       // Last, so that only requests that would have been accepted use up a nonce.
       const keepUntil = parameters.created + maxAgeSeconds + clockSkewSeconds + REPLICA_SKEW_SECONDS;
-      await claimNonce(options.nonceStore, agent.thumbprint, parameters.nonce, keepUntil);
+      await spendNonce(options.nonceStore, agent.thumbprint, parameters.nonce, keepUntil);
       const coveredComponents = signature.components.map((component) =>
         component.parameters.length === 0 ? component.name : componentIdentifier(component),
       );
@@ -144,25 +144,6 @@ function checkAssurance(agent: VerifiedAgent, floor: AssuranceLevel): void {
     'appraisal_denied',
     `the key of ${agent.id} has the assurance ${agent.assurance}; this server asks for ${floor} or better`,
   );
-}
-
-async function claimNonce(
-  store: NonceStore,
-  thumbprint: string,
-  nonce: string,
-  keepUntil: number,
-): Promise<void> {
-  let fresh: unknown;
-  try {
-    fresh = await store.claim(thumbprint, nonce, keepUntil);
-  } catch (thrown) {
-    const error = asKeydError(thrown);
-    throw error.code === 'replay_check_unavailable'
-      ? error
-      : new KeydError('replay_check_unavailable', 'the nonce store failed', { cause: thrown });
-  }
-  // Anything but true, from whatever store, is a refusal.
-  if (fresh !== true) throw new KeydError('replayed', 'this signature was used before: its nonce is spent');
 }
 
 function checkSources({ profiles, credentials }: VerifierOptions): void {

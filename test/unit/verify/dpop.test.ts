@@ -138,5 +138,7 @@ describe('verifyDpop', () => {
   it('fails closed where the store fails', async () => {
     const nonceStore = new MemoryNonceStore({ maxEntries: 0 });
     expect(await refusal(proof(), { nonceStore })).toBe('replay_check_unavailable');
+    const broken = { claim: () => Promise.reject(new Error('connection lost')) };
+    expect(await refusal(proof(), { nonceStore: broken })).toBe('replay_check_unavailable');
   });
 });
