@@ -10,6 +10,8 @@ import { calculateJwkThumbprint, EmbeddedJWK, importJWK, jwtVerify } from 'jose'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { KeyBackend } from '../../../src/backend/backend.ts';
 import type { Agent } from '../../../src/signing/agent.ts';
+import { MemoryNonceStore } from '../../../src/verify/nonce-store.ts';
+import { createVerifier as createOwnVerifier } from '../../../src/verify/verifier.ts';
 import { algorithmEntry, type Algorithm } from '../../../src/wire/algorithms.ts';
 import { publicKeyObject } from '../../../src/wire/public-key.ts';
 import type { HttpMessageRequest } from '../../../src/wire/socket/signing.ts';
@@ -164,6 +166,36 @@ export function describeSigning(
         }
       },
     );
+
+    it('agentkeyd/verify accepts each signature once, also of the same request and challenge', async () => {
+      const { kid, publicJwk, name: agent } = agentOf('ES256');
+      const verifier = createOwnVerifier({
+        origins: ['https://api.example'],
+        profiles: ['rfc9421'],
+        acceptSoftware: true,
+        credentials: {
+          pinnedKey: (keyid) =>
+            keyid === kid ? { id: agent, jwk: publicJwk, assurance: 'software' } : undefined,
+        },
+        nonceStore: new MemoryNonceStore({ maxEntries: 100 }),
+      });
+      for (let index = 0; index < 2; index++) {
+        const { headers } = await fixture.signing.httpMessage(
+          caller(),
+          agent,
+          { ...REQUEST, nonce: 'c-1' },
+          stay(),
+        );
+        const received = {
+          method: 'POST',
+          url: '/v1/pay?to=bob&note=a%20b',
+          headers: [['host', 'api.example'] as const, ...Object.entries(headers)],
+          body: BODY,
+        };
+        expect((await verifier.verify(received)).agent.thumbprint).toBe(kid);
+        expect(await codeOfAsync(() => verifier.verify(received))).toBe('replayed');
+      }
+    });
 
     it.each(algorithms)('%s: jose verifies DPoP proofs by the key they carry', async (algorithm) => {
       const { kid, name: agent } = agentOf(algorithm);
