@@ -38,20 +38,25 @@ export class KnownKeys {
     return this.#keys.get(keyId);
   }
 
+  /** Whether nothing else is known under this id. */
+  agrees(key: HardwareKey): boolean {
+    const known = this.#keys.get(key.keyId)?.key;
+    return (
+      known === undefined ||
+      (known.algorithm === key.algorithm &&
+        known.purpose === key.purpose &&
+        jwkThumbprint(known.publicJwk) === jwkThumbprint(key.publicJwk))
+    );
+  }
+
   /** Remembers the key. @throws KeydError `key_not_found` if another key is known under this id */
   pin(key: HardwareKey): KnownKey {
-    const known = this.#keys.get(key.keyId);
-    if (known === undefined) {
-      const seen = new SeenKey(key);
-      this.#keys.set(key.keyId, seen);
-      return seen;
+    if (!this.agrees(key)) {
+      throw new KeydError('key_not_found', `The token now shows another key under the id ${key.keyId}`);
     }
-    const unchanged =
-      known.key.algorithm === key.algorithm &&
-      known.key.purpose === key.purpose &&
-      jwkThumbprint(known.key.publicJwk) === jwkThumbprint(key.publicJwk);
-    if (unchanged) return known;
-    throw new KeydError('key_not_found', `The token now shows another key under the id ${key.keyId}`);
+    const known = this.#keys.get(key.keyId) ?? new SeenKey(key);
+    this.#keys.set(key.keyId, known);
+    return known;
   }
 
   forget(keyId: string): void {

@@ -1,30 +1,14 @@
 /**
  * One module host process, from start to death: its socketpair, the calls in flight, and the judgement that it
- * hangs. Restarting is the supervisor's. The process gets no environment but what the module needs, no
- * arguments but Node's, and no descriptor but the socketpair (S17).
+ * hangs. Restarting is the supervisor's.
  */
-import { spawn, type ChildProcess } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import type { Duplex } from 'node:stream';
-import { fileURLToPath } from 'node:url';
 import { KeydError } from '../../wire/problem.ts';
+import { ModuleHostGone } from './module-host-faults.ts';
 import { decodeRefusal, decodeReturnValue } from './module-host-messages.ts';
-import {
-  DAEMON_DESCRIPTOR,
-  encodeFrame,
-  FrameReader,
-  OUTCOME,
-  type Frame,
-  type Operation,
-} from './module-host-protocol.ts';
-
-export interface ModuleHostProcessOptions {
-  /** The module host's entry point. */
-  readonly entry: URL;
-  /** SOFTHSM2_CONF, the whole environment of the process. */
-  readonly softhsm2Conf?: string;
-  /** The user that the process runs as; the daemon must be root to change it. */
-  readonly runAs?: { readonly uid: number; readonly gid: number };
-}
+import { spawnModuleHost, type ModuleHostProcessOptions } from './module-host-process.ts';
+import { encodeFrame, FrameReader, OUTCOME, type Frame, type Operation } from './module-host-protocol.ts';
 
 export interface CallOptions {
   /** How long the module may take for this call alone, not counting calls before it. */
@@ -33,18 +17,6 @@ export interface CallOptions {
   readonly signal?: AbortSignal;
   /** The parts are a secret: every copy made here is overwritten after it was sent. */
   readonly secret?: boolean;
-}
-
-/** The process ended before it answered. */
-export class ModuleHostGone extends Error {
-  /** Whether the module may have seen the call. */
-  readonly sent: boolean;
-
-  constructor(reason: string, sent: boolean) {
-    super(reason);
-    this.name = 'ModuleHostGone';
-    this.sent = sent;
-  }
 }
 
 interface Call {
@@ -62,14 +34,6 @@ const WINDOW = 16;
 const MAX_WAITING = 4096;
 const HANG_CHECK_MS = 100;
 const CLOSE_GRACE_MS = 2_000;
-
-/** JavaScript in the module host starts no process or worker and writes no file; the module itself is native code. */
-const NODE_FLAGS = [
-  '--permission',
-  '--allow-addons',
-  '--allow-fs-read=*',
-  '--disable-warning=ExperimentalWarning',
-];
 
 export class ModuleHostClient {
   /** Resolves, once, with the reason why the process ended. */
@@ -92,14 +56,9 @@ export class ModuleHostClient {
     const { promise, resolve } = Promise.withResolvers<string>();
     this.ended = promise;
     this.#resolveEnded = resolve;
-    this.#process = spawn(process.execPath, [...NODE_FLAGS, fileURLToPath(options.entry)], {
-      // Index 3 is DAEMON_DESCRIPTOR: libuv makes it a Unix socketpair.
-      stdio: ['ignore', 'ignore', 'ignore', 'pipe'],
-      env: options.softhsm2Conf === undefined ? {} : { SOFTHSM2_CONF: options.softhsm2Conf },
-      cwd: '/',
-      ...options.runAs,
-    });
-    this.#socket = this.#process.stdio[DAEMON_DESCRIPTOR] as Duplex;
+    const { process, socket } = spawnModuleHost(options);
+    this.#process = process;
+    this.#socket = socket;
     this.#process.once('error', (error) => {
       this.#end(`can not be started: ${error.message}`);
     });

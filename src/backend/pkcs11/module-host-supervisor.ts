@@ -2,18 +2,15 @@
  * Keeps one module host alive and logged in: starts it, connects, restarts it with backoff when it dies or
  * hangs, reconnects when the token comes back. Callers see only `request`, and the state.
  */
-import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from '../../base/logger.ts';
 import { asKeydError, KeydError } from '../../wire/problem.ts';
-import {
-  abortReason,
-  ModuleHostClient,
-  ModuleHostGone,
-  type ModuleHostProcessOptions,
-} from './module-host-client.ts';
-import { type TokenReport } from './module-host-messages.ts';
+import { abortReason, ModuleHostClient } from './module-host-client.ts';
+import { connectFault, ModuleHostGone, sameFault, toKeydError } from './module-host-faults.ts';
+import type { TokenReport } from './module-host-messages.ts';
+import type { ModuleHostProcessOptions } from './module-host-process.ts';
 import { OPERATION, type Operation } from './module-host-protocol.ts';
-import { fromReturnValue, recoveryOf, ReturnValueFault } from './return-value.ts';
+import { recoveryOf, ReturnValueFault } from './return-value.ts';
+import { aborted, signalOnce, sleep } from './wait.ts';
 
 export interface ModuleHostTiming {
   /** Longest a module may take for a signature or a look-up before it counts as hanging. */
@@ -115,8 +112,8 @@ export class ModuleHostSupervisor {
         const body = await ready.client.call(operation, parts, options);
         return this.#decode(ready.client, body, options.decode);
       } catch (thrown) {
-        const again = attempt < MAX_ATTEMPTS && this.#mayRepeat(ready, thrown, options.repeatable);
-        if (!again) throw toKeydError(thrown);
+        const repeats = attempt < MAX_ATTEMPTS && this.#mayRepeat(ready, thrown, options.repeatable);
+        if (!repeats) throw toKeydError(thrown);
       }
     }
   }
@@ -165,7 +162,7 @@ export class ModuleHostSupervisor {
       if (signal?.aborted === true) throw abortReason(signal);
       const status = this.#status;
       if (status.state === 'ready') return status;
-      if (status.state === 'unavailable') throw again(status.fault);
+      if (status.state === 'unavailable') throw sameFault(status.fault);
       const remainingMs = status.sinceMs + this.#options.timing.startGraceMs - performance.now();
       if (remainingMs <= 0) {
         throw new KeydError(
@@ -280,61 +277,4 @@ export class ModuleHostSupervisor {
     const full = Math.min(FIRST_BACKOFF_MS * 2 ** Math.min(failures, 20), this.#options.timing.maxBackoffMs);
     return full * (0.5 + Math.random() / 2);
   }
-}
-
-function connectFault(thrown: unknown): KeydError {
-  if (thrown instanceof ModuleHostGone) {
-    return new KeydError(
-      'backend_unavailable',
-      `The PKCS#11 module host ${thrown.message} at start: check the module`,
-      {
-        cause: thrown,
-      },
-    );
-  }
-  return toKeydError(thrown);
-}
-
-function toKeydError(thrown: unknown): KeydError {
-  if (thrown instanceof ModuleHostGone) {
-    return new KeydError('module_host_died', `The PKCS#11 module host ${thrown.message}: try again`, {
-      cause: thrown,
-      retryAfterSeconds: 1,
-    });
-  }
-  return thrown instanceof ReturnValueFault ? fromReturnValue(thrown) : asKeydError(thrown);
-}
-
-/** The same fault for another caller, with a stack of its own. */
-function again(fault: KeydError): KeydError {
-  return new KeydError(fault.code, fault.message, { cause: fault });
-}
-
-/** Resolves after the time or when `signal` is aborted. */
-async function sleep(timeMs: number, signal: AbortSignal | undefined, keepsProcess = true): Promise<void> {
-  try {
-    await delay(timeMs, undefined, { ref: keepsProcess, ...(signal === undefined ? {} : { signal }) });
-  } catch (thrown) {
-    if (signal?.aborted !== true) throw thrown;
-  }
-}
-
-interface Signal {
-  readonly promise: Promise<void>;
-  readonly resolve: () => void;
-}
-
-function signalOnce(): Signal {
-  let resolve = (): void => undefined;
-  const promise = new Promise<void>((settle) => {
-    resolve = settle;
-  });
-  return { promise, resolve };
-}
-
-function aborted(signal: AbortSignal): Promise<void> {
-  const { promise, resolve } = signalOnce();
-  if (signal.aborted) resolve();
-  signal.addEventListener('abort', resolve, { once: true });
-  return promise;
 }

@@ -41,4 +41,8 @@ function writeAll(replies: readonly Buffer[]): void {
   while (written < octets.length) written += writeSync(DAEMON_DESCRIPTOR, octets, written);
 }
 
+// A terminal and systemd signal the whole group, and the daemon still drains: it is the daemon that ends this
+// process, by closing the socket, or by SIGKILL.
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => undefined);
+
 serve();

@@ -250,7 +250,14 @@ class SupervisedBackend implements Pkcs11Backend {
       }
       offset = page.next;
     }
-    return keys.filter((key) => held.has(key.keyId)).map((key) => this.#known.pin(key).key);
+    const listed = new Map<string, HardwareKey>();
+    for (const key of keys) {
+      if (!held.has(key.keyId)) continue;
+      if (this.#known.agrees(key)) listed.set(key.keyId, this.#known.pin(key).key);
+      // One bad object does not hide the good ones.
+      else this.#logger.warn({ keyId: key.keyId }, 'the token shows another key under a known id');
+    }
+    return [...listed.values()];
   }
 
   #assertOpen(): void {

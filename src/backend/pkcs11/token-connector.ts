@@ -1,6 +1,7 @@
 import { asKeydError, KeydError } from '../../wire/problem.ts';
 import { decodeUtf8 } from '../../wire/der.ts';
-import { ModuleHostGone, type ModuleHostClient } from './module-host-client.ts';
+import type { ModuleHostClient } from './module-host-client.ts';
+import { ModuleHostGone } from './module-host-faults.ts';
 import { decodeMessage, encodeMessage, tokenReport, type TokenReport } from './module-host-messages.ts';
 import { OPERATION } from './module-host-protocol.ts';
 import type { ModuleHostTiming } from './module-host-supervisor.ts';

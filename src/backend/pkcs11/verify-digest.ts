@@ -107,11 +107,12 @@ export function verifyRsaDigest(
   return algorithm === 'RS256' ? isPkcs1(encoded, digest) : isPss(encoded, digest);
 }
 
-const PKCS1_SHA256 = Buffer.from('3031300d060960864801650304020105000420', 'hex');
+/** DER of DigestInfo for SHA-256 without the digest (RFC 8017 §9.2 note 1). */
+export const SHA256_DIGEST_INFO_PREFIX = Buffer.from('3031300d060960864801650304020105000420', 'hex');
 
 // EMSA-PKCS1-v1_5 has one spelling: encode and compare (RFC 8017 §8.2.2).
 function isPkcs1(encoded: Buffer, digest: Uint8Array): boolean {
-  const tail = Buffer.concat([Buffer.of(0), PKCS1_SHA256, digest]);
+  const tail = Buffer.concat([Buffer.of(0), SHA256_DIGEST_INFO_PREFIX, digest]);
   const fill = Buffer.alloc(encoded.length - 2 - tail.length, 0xff);
   return encoded.equals(Buffer.concat([Buffer.of(0, 1), fill, tail]));
 }

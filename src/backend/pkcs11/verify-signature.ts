@@ -8,10 +8,7 @@ import { algorithmEntry } from '../../wire/algorithms.ts';
 import { decodeBase64url } from '../../wire/base64url.ts';
 import type { PublicJwk } from '../../wire/jwk.ts';
 import { asKeydError, KeydError } from '../../wire/problem.ts';
-import { verifyEcdsaDigest, verifyRsaDigest } from './verify-digest.ts';
-
-/** DER of `SEQUENCE { AlgorithmIdentifier sha256, OCTET STRING (32) }` without the digest (RFC 8017 §9.2 note 1). */
-const SHA256_DIGEST_INFO = Buffer.from('3031300d060960864801650304020105000420', 'hex');
+import { SHA256_DIGEST_INFO_PREFIX, verifyEcdsaDigest, verifyRsaDigest } from './verify-digest.ts';
 
 const DIGEST_OCTETS = { sha256: 32, sha384: 48 } as const;
 
@@ -53,7 +50,7 @@ export class VerifyingKey {
         `A digest for ${this.#jwk.alg} has ${wanted}, not ${digest.length}`,
       );
     }
-    return rsaPadding === 'pkcs1' ? Buffer.concat([SHA256_DIGEST_INFO, digest]) : digest;
+    return rsaPadding === 'pkcs1' ? Buffer.concat([SHA256_DIGEST_INFO_PREFIX, digest]) : digest;
   }
 
   /**

@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { SignInput } from '../../../src/backend/backend.ts';
-import { ModuleHostClient, ModuleHostGone } from '../../../src/backend/pkcs11/module-host-client.ts';
+import { ModuleHostClient } from '../../../src/backend/pkcs11/module-host-client.ts';
+import { ModuleHostGone } from '../../../src/backend/pkcs11/module-host-faults.ts';
 import { OPERATION, OUTCOME, encodeFrame } from '../../../src/backend/pkcs11/module-host-protocol.ts';
 import { openPkcs11Backend, type Pkcs11Backend } from '../../../src/backend/pkcs11/pkcs11-backend.ts';
 import { KeydError } from '../../../src/wire/problem.ts';
@@ -119,7 +120,18 @@ describe('S17: what the module host is given', () => {
     },
   );
 
-  it('ends when the daemon lets go of it, also without being told', async () => {
+  it('goes on through the signals that a terminal or systemd sends to the whole group', async () => {
+    backend = await hsm.open();
+    const pid = onlyPid(backend);
+    const key = await newKey(backend);
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+      process.kill(pid, signal);
+      await key.works();
+    }
+    expect(onlyPid(backend)).toBe(pid);
+  });
+
+  it('ends when the daemon lets go of it', async () => {
     backend = await hsm.open();
     const pid = onlyPid(backend);
     await backend.close();

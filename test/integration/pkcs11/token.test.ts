@@ -187,6 +187,23 @@ describe('the objects on the token', () => {
     expect(await pkcs11Tool('--list-objects', '--type', 'pubkey')).not.toContain(key.keyId);
   });
 
+  it('of one id are one key: a twin that somebody put beside it is neither listed nor believed', async () => {
+    const key = await backend.generate({ keyId: randomUUID(), purpose: 'agent', algorithm: 'ES256' });
+    const twin = [
+      '--keypairgen',
+      '--key-type',
+      'EC:prime256v1',
+      '--label',
+      `agentkeyd:agent:ES256:${key.keyId}`,
+    ];
+    await pkcs11Tool(...twin, '--id', hexId(key.keyId));
+    expect(await backend.list()).toEqual([key]);
+    const input = message();
+    expect(verifyJose(key.publicJwk, input.octets, await backend.sign(key.keyId, input))).toBe(true);
+    await backend.destroy(key.keyId);
+    expect(await pkcs11Tool('--list-objects')).not.toContain(key.keyId);
+  });
+
   it('that an untrusted hand made are found, and their protection is told as it is', async () => {
     const keyId = randomUUID();
     const label = `agentkeyd:agent:ES256:${keyId}`;
