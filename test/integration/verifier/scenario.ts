@@ -24,6 +24,7 @@ import type { HostRecord } from '../../../src/issuer/verifier/host-policy.ts';
 import type { HostStanding } from '../../../src/issuer/verifier/host-standing.ts';
 import type { AttestedHost, HostKey } from '../../support/attested-host.ts';
 import { makeCsr } from '../../support/certificates.ts';
+import { consumedChallenge } from '../../support/consumed-challenge.ts';
 
 /** Within the life of every certificate used here. */
 export const NOW = Math.floor(Date.now() / 1000);
@@ -59,19 +60,8 @@ export function hostRecord(host: AttestedHost): HostRecord {
   };
 }
 
-/** A challenge as the issuer's store would take it out. Its signature is the issuer's business, not the Verifier's. */
 export function challengeFor(op: ChallengeClaims['op'], subject: string): ConsumedChallenge {
-  const claims: ChallengeClaims = {
-    iss: 'https://issuer.example',
-    op,
-    session: randomBytes(16).toString('base64url'),
-    nonce: randomBytes(32).toString('base64url'),
-    sub: subject,
-    channel: 'exporter',
-    iat: NOW,
-    exp: NOW + 60,
-  };
-  return { jws: `e30.${Buffer.from(JSON.stringify(claims)).toString('base64url')}.c2ln`, claims };
+  return consumedChallenge(op, subject, NOW);
 }
 
 export function enrolRequest(host: AttestedHost, ak: HostKey): EnrolRequest {

@@ -15,6 +15,7 @@ import {
   mintCertificate,
   spkiOf,
 } from '../../../support/certificates.ts';
+import { consumedChallenge } from '../../../support/consumed-challenge.ts';
 
 export const NOW = Date.UTC(2026, 0, 1) / 1000;
 export const EXPORTER: Uint8Array = randomBytes(32);
@@ -85,17 +86,6 @@ export const REQUEST: CredentialRequest = {
   ttlSeconds: 3600,
 };
 
-/** A challenge as the issuer's store would take it out. */
 export function challengeFor(op: ChallengeClaims['op'], subject: string): ConsumedChallenge {
-  const claims: ChallengeClaims = {
-    iss: 'https://issuer.example',
-    op,
-    session: randomBytes(16).toString('base64url'),
-    nonce: randomBytes(32).toString('base64url'),
-    sub: subject,
-    channel: 'exporter',
-    iat: NOW,
-    exp: NOW + 60,
-  };
-  return { jws: `e30.${Buffer.from(JSON.stringify(claims)).toString('base64url')}.c2ln`, claims };
+  return consumedChallenge(op, subject, NOW);
 }
