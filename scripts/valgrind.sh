@@ -5,7 +5,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-work=$(mktemp -d /tmp/akd-vg-XXXXXX)
+work=$(mktemp -d -t akd-vg-XXXXXX)
 swtpm_pid=
 clean_up() {
   [ -z "$swtpm_pid" ] || kill "$swtpm_pid" 2>/dev/null || true

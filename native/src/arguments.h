@@ -6,9 +6,11 @@
 #include <napi.h>
 
 #include <cstring>
+#include <initializer_list>
 #include <limits>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "esys_context.h"
 #include "esys_ptr.h"
@@ -21,7 +23,15 @@ class Arguments {
   explicit Arguments(Napi::Value value);
 
   bool Has(const char* name) const;
-  std::string Text(const char* name) const;
+  // One of a few words, by what it stands for.
+  template <class T>
+  T Choice(const char* name, std::initializer_list<std::pair<const char*, T>> choices) const {
+    const std::string word = Text(name);
+    for (const auto& [choice, value] : choices) {
+      if (word == choice) return value;
+    }
+    throw Wrong(name, "one of its words");
+  }
   bool Boolean(const char* name) const;
   std::uint64_t Uint64(const char* name) const;
   template <class Integer>
@@ -78,6 +88,7 @@ class Arguments {
   };
 
   Napi::Value Get(const char* name) const { return object_.Get(name); }
+  std::string Text(const char* name) const;
   double Whole(const char* name, double min, double max) const;
   // Valid until JavaScript runs again.
   Span View(const char* name) const;

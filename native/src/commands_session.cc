@@ -6,25 +6,14 @@ namespace agentkeyd {
 namespace {
 
 TPM2_SE SessionType(const Arguments& in) {
-  const std::string type = in.Text("type");
-  if (type == "hmac") return TPM2_SE_HMAC;
-  if (type == "policy") return TPM2_SE_POLICY;
-  if (type == "trial") return TPM2_SE_TRIAL;
-  throw TssError(TSS2_ESYS_RC_BAD_VALUE, "TPM2_SE");
+  return in.Choice<TPM2_SE>("type", {{"hmac", TPM2_SE_HMAC}, {"policy", TPM2_SE_POLICY}, {"trial", TPM2_SE_TRIAL}});
 }
 
 TPMT_SYM_DEF Symmetric(const Arguments& in) {
-  const std::string name = in.Text("symmetric");
   TPMT_SYM_DEF result{};
-  if (name == "none") {
-    result.algorithm = TPM2_ALG_NULL;
-  } else if (name == "aes-128-cfb") {
-    result.algorithm = TPM2_ALG_AES;
-    result.keyBits.aes = 128;
-    result.mode.aes = TPM2_ALG_CFB;
-  } else {
-    throw TssError(TSS2_ESYS_RC_BAD_VALUE, "TPMT_SYM_DEF");
-  }
+  result.algorithm = in.Choice<TPM2_ALG_ID>("symmetric", {{"none", TPM2_ALG_NULL}, {"aes-128-cfb", TPM2_ALG_AES}});
+  result.keyBits.aes = 128;  // these two are not sent with TPM_ALG_NULL
+  result.mode.aes = TPM2_ALG_CFB;
   return result;
 }
 

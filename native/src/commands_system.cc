@@ -6,10 +6,7 @@ namespace agentkeyd {
 namespace {
 
 TPM2_SU StartupType(const Arguments& in, const char* name) {
-  const std::string type = in.Text(name);
-  if (type == "clear") return TPM2_SU_CLEAR;
-  if (type == "state") return TPM2_SU_STATE;
-  throw TssError(TSS2_ESYS_RC_BAD_VALUE, "TPM2_SU");
+  return in.Choice<TPM2_SU>(name, {{"clear", TPM2_SU_CLEAR}, {"state", TPM2_SU_STATE}});
 }
 
 std::unique_ptr<Work> Startup(const Arguments& in) {

@@ -170,7 +170,7 @@ describe('EsysConnection', () => {
       await expect(call[method]?.(args ?? {})).rejects.toThrow(named);
     }
     await expect(esys.selfTest(1 as unknown as boolean)).rejects.toThrow(TypeError);
-    await expect(esys.startup('x' as 'clear')).rejects.toMatchObject({ call: 'TPM2_SU' });
+    await expect(esys.startup('x' as 'clear')).rejects.toThrow(TypeError);
     const detached = new Uint8Array(32);
     structuredClone(detached, { transfer: [detached.buffer] });
     expect(await rcOf(esys.sign({ key, digest: detached }))).toBeGreaterThan(0); // as long as it is: empty

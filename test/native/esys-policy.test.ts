@@ -17,7 +17,7 @@ import { serializePcrSelection } from '../../src/wire/tpm/pcr-selection.ts';
 import { keyMaterialOf } from '../../src/wire/tpm/public-key.ts';
 import { parsePublicArea, serializePublicArea } from '../../src/wire/tpm/public-area.ts';
 import { joseToSignature, serializeSignature } from '../../src/wire/tpm/signature.ts';
-import { signingKeyTemplate } from '../../src/wire/tpm/templates.ts';
+import { ekTemplate, signingKeyTemplate } from '../../src/wire/tpm/templates.ts';
 import { createSrk, handlesOf, rcOf, sha256DigestValues, startTpm, type TestTpm } from '../support/esys.ts';
 
 const SHA256 = TPM_ALG.SHA256;
@@ -262,6 +262,29 @@ describe('sessions on the bus', () => {
       expect(await handlesOf(esys, LOADED_SESSIONS)).toEqual([]);
     } finally {
       await esys.close();
+      await tpm.stop();
+    }
+  });
+
+  it('salts a session to an RSA key', async () => {
+    const tpm = await startTpm();
+    try {
+      const { esys } = tpm;
+      const inPublic = ekTemplate('H-1');
+      const ek = (await esys.createPrimary({ parent: PERMANENT.endorsement, inPublic })).handle;
+      const session = await esys.startAuthSession({
+        type: 'hmac',
+        tpmKey: ek,
+        symmetric: 'aes-128-cfb',
+        authHash: SHA256,
+      });
+      const sessions = [{ session, attributes: { continueSession: true, decrypt: true, encrypt: true } }];
+      const parent = await createSrk(esys);
+      const created = await esys.create({ parent, inPublic: signingKeyTemplate('ES256'), sessions });
+      // What came back encrypted is whole.
+      await esys.load({ parent, inPrivate: created.outPrivate, inPublic: created.outPublic, sessions: [] });
+      await esys.flushContext(session);
+    } finally {
       await tpm.stop();
     }
   });

@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { makeTempDir, type TempDir } from '../support/temp-dir.ts';
 
 const SCRIPT = fileURLToPath(new URL('../../scripts/valgrind.sh', import.meta.url));
-const TIMEOUT_MS = 115_000;
+const TIMEOUT_MS = 180_000;
 
 // One block that is lost, and a decision that depends on memory nobody wrote.
 const FAULTY = `

@@ -29,6 +29,7 @@ export const PERMANENT = {
 
 /** PCR `index`, 0 to 23 on a PC. */
 export function pcrHandle(index: number): EsysHandle {
+  if (!Number.isInteger(index) || index < 0 || index > 31) throw new RangeError(`there is no PCR ${index}`);
   return new EsysHandle(index, 'pcr');
 }
 

@@ -26,6 +26,9 @@ export class TssFault extends Error {
 /** How many commands may wait in one connection's queue unless `open` says otherwise. */
 const DEFAULT_QUEUE_LIMIT = 1024;
 
+/** The addon numbers what it makes from here; below are ESYS's own names for PCRs and hierarchies. */
+const FIRST_OWN_ID = 2 ** 32;
+
 interface NativeConnection {
   readonly run: (command: string, args: object) => Promise<unknown>;
   readonly discard: (id: number) => void;
@@ -172,7 +175,7 @@ export class EsysConnection extends EsysCommands {
   }
 
   #idOf(handle: EsysHandle): number {
-    const isEveryones = handle.kind === 'permanent' || handle.kind === 'pcr';
+    const isEveryones = handle.id < FIRST_OWN_ID && (handle.kind === 'permanent' || handle.kind === 'pcr');
     if (!isEveryones && !this.#own.has(handle))
       throw new TypeError('the handle belongs to another connection');
     return handle.id;
