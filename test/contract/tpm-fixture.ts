@@ -8,7 +8,7 @@ import { TpmWriter } from '../../src/wire/tpm/codec.ts';
 import { startSwtpm, type TestSwtpm } from '../support/swtpm.ts';
 import { makeTempDir } from '../support/temp-dir.ts';
 import { TpmHost } from '../support/tpm-backend.ts';
-import { tpm2Tool, tpm2Tools } from '../support/tpm2-tools.ts';
+import { flushTransient, tpm2Tool, tpm2Tools } from '../support/tpm2-tools.ts';
 import type { BackendFixture, ExportAttempt } from './backend-contract.ts';
 
 /** A swtpm; `restartHardware` is a power loss. */
@@ -41,17 +41,13 @@ async function exportAttempts(
     await writeFile(join(temp.path, 'k.pub'), new TpmWriter().tpm2b(publicArea).toOctets());
     await writeFile(join(temp.path, 'k.priv'), new TpmWriter().tpm2b(privateArea).toOctets());
     await writeFile(join(temp.path, 'message'), 'x');
-    const flush = ['tpm2_flushcontext', '-t'] as const;
     await tpm2Tools(
       swtpm,
       [
         ['tpm2_createprimary', '-Q', '-C', 'o', '-G', 'ecc', '-c', 'parent.ctx'],
-        flush,
         ['tpm2_load', '-Q', '-C', '0x81000001', '-u', 'k.pub', '-r', 'k.priv', '-c', 'k.ctx'],
-        flush,
         // The auth is right: what is refused below is refused for what it is.
         ['tpm2_sign', ...SCHEMES[record.algorithm], '-c', 'k.ctx', '-p', auth, '-o', 'signature', 'message'],
-        flush,
         ['tpm2_startauthsession', '--policy-session', '-S', 's.ctx'],
         ['tpm2_policycommandcode', '-Q', '-S', 's.ctx', 'TPM2_CC_Duplicate'],
       ],
@@ -90,7 +86,7 @@ async function exportAttempts(
       const { ok, text } = await tpm2Tool(swtpm, command, options);
       // The TPM itself has to refuse; a tool that stumbled has tried nothing.
       results.push({ name, refused: !ok && /tpm:/.test(text), answer: text.trim() });
-      await tpm2Tools(swtpm, [flush], options);
+      await flushTransient(swtpm);
     }
     await tpm2Tools(swtpm, [['tpm2_flushcontext', 's.ctx']], options);
     return results;

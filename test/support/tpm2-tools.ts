@@ -31,12 +31,33 @@ export async function tpm2Tool(
       const text = error instanceof Error && 'stderr' in error ? String(error.stderr) : String(error);
       // Full slots say nothing about the command.
       if (!/0x90[23]\b/i.test(text) || attempt === 3) return { ok: false, text };
-      for (const kind of ['-t', '-l']) await run('tpm2_flushcontext', [kind], settings);
+      await flushTpm(swtpm);
     }
   }
 }
 
-/** Runs tools one after the other; throws at the first that fails. */
+/** Flushes transient objects and loaded sessions, whoever has them; what the backend flushes meanwhile is no failure. */
+export async function flushTpm(swtpm: TestSwtpm): Promise<void> {
+  await flushKind(swtpm, '-t');
+  await flushKind(swtpm, '-l');
+}
+
+/** Flushes transient objects only. */
+export function flushTransient(swtpm: TestSwtpm): Promise<void> {
+  return flushKind(swtpm, '-t');
+}
+
+async function flushKind(swtpm: TestSwtpm, kind: '-t' | '-l'): Promise<void> {
+  for (let attempt = 0; attempt < 5; attempt += 1) {
+    const flushed = await run('tpm2_flushcontext', [kind], { env: swtpm.env, timeout: TIMEOUT_MS }).then(
+      () => true,
+      () => false,
+    );
+    if (flushed) break;
+  }
+}
+
+/** Runs tools one after the other, each with all slots free; throws at the first that fails. */
 export async function tpm2Tools(
   swtpm: TestSwtpm,
   commands: readonly (readonly [string, ...string[]])[],
@@ -45,5 +66,6 @@ export async function tpm2Tools(
   for (const command of commands) {
     const { ok, text } = await tpm2Tool(swtpm, command, options);
     if (!ok) throw new Error(`${command.join(' ')}: ${text}`);
+    await flushTransient(swtpm);
   }
 }
