@@ -20,11 +20,18 @@ export function sendProblem(response: ServerResponse, error: KeydError): void {
   response.end(body);
 }
 
+/** Connections that are read on after their last answer, all sockets together; more are closed at once. */
+const MAX_LINGERING = 64;
+const LINGER_MS = 1_000;
+const lingering = new Set<Duplex>();
+
 /**
  * Answers on a connection whose request never became one (HTTP that can not be parsed, too large a header,
- * too slow, too many connections), then closes it.
+ * too slow, too many connections), then closes it. What the caller still writes is read for a moment, since
+ * one that fails in writing does not come to read its answer.
  */
 export function sendRawProblem(socket: Duplex, error: KeydError): void {
+  if (lingering.has(socket)) return;
   if (!socket.writable) {
     socket.destroy();
     return;
@@ -34,7 +41,21 @@ export function sendRawProblem(socket: Duplex, error: KeydError): void {
     `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? 'Error'}`,
     ...Object.entries({ ...headers, connection: 'close' }).map(([name, value]) => `${name}: ${value}`),
   ];
-  socket.end(`${lines.join('\r\n')}\r\n\r\n${body}`, () => socket.destroy());
+  const answer = `${lines.join('\r\n')}\r\n\r\n${body}`;
+  if (lingering.size >= MAX_LINGERING) {
+    socket.end(answer, () => socket.destroy());
+    return;
+  }
+  lingering.add(socket);
+  const over = setTimeout(() => socket.destroy(), LINGER_MS);
+  socket.once('end', () => socket.destroy());
+  socket.once('close', () => {
+    clearTimeout(over);
+    lingering.delete(socket);
+  });
+  socket.on('error', () => socket.destroy());
+  socket.end(answer);
+  socket.resume();
 }
 
 /** Any thrown value as what may be told: router and parser errors of ours to blame on the request included. */

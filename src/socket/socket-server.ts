@@ -38,8 +38,11 @@ export class SocketServer {
     // One more than allowed is kept, so that too many are noticed instead of dropped unseen.
     this.#server.maxHeadersCount = limits.maxHeaderFields + 1;
     this.#server.maxConnections = limits.maxConnections;
-    this.#server.prependListener('connection', (socket: Socket) => {
-      this.#accept(socket);
+    // In place of node:http's own listener, so that nothing is read from a connection that is refused.
+    const [serve] = this.#server.listeners('connection');
+    this.#server.removeAllListeners('connection');
+    this.#server.on('connection', (socket: Socket) => {
+      if (this.#accept(socket)) serve?.call(this.#server, socket);
     });
     this.#server.on('clientError', (error: NodeJS.ErrnoException, socket: Duplex) => {
       this.#refuse(socket, clientFault(error, limits.maxHeaderOctets));
@@ -72,7 +75,8 @@ export class SocketServer {
     this.#server.closeAllConnections();
   }
 
-  #accept(socket: Socket): void {
+  /** Whether the peer is known and has a place. */
+  #accept(socket: Socket): boolean {
     const { admission, identifier, ingress, logger, metrics } = this.#options;
     const disconnected = metrics.connected(ingress.kind);
     socket.once('close', disconnected);
@@ -86,11 +90,13 @@ export class SocketServer {
         giveBack();
         connectionState(socket)?.peer.close();
       });
+      return true;
     } catch (thrown) {
       peer?.close();
       const error = toKeydError(thrown);
-      logger.info({ socket: ingress.kind, error }, 'connection refused');
+      logger.debug({ socket: ingress.kind, error }, 'connection refused');
       this.#refuse(socket, error);
+      return false;
     }
   }
 

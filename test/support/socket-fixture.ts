@@ -1,4 +1,5 @@
 /** The socket room alone, on a real socket with real kernel credentials, in front of services of a test's own. */
+import { chmod } from 'node:fs/promises';
 import { DatabaseSync } from 'node:sqlite';
 import { join } from 'node:path';
 import { createLogger, type Logger } from '../../src/base/logger.ts';
@@ -43,6 +44,8 @@ export async function startSocket(
 ): Promise<SocketFixture> {
   const temp = await makeTempDir();
   const path = join(temp.path, 's');
+  // Tests let other users connect.
+  await chmod(temp.path, 0o711);
   const limits = { ...DEFAULT_LIMITS, ...options.limits };
   const log: string[] = [];
   const logger: Logger = createLogger({
