@@ -1,6 +1,7 @@
 /** What the kernel says of the peer of a Unix socket: the only import of `peercred.node`. */
 import { createRequire } from 'node:module';
 import type { Socket } from 'node:net';
+import { fileURLToPath } from 'node:url';
 import { KeydError } from '../wire/problem.ts';
 
 /** As recorded by the kernel when the peer connected (SO_PEERCRED, SO_PEERGROUPS; unix(7)). */
@@ -32,7 +33,7 @@ function native(): NativeModule {
   if (nativeModule === undefined) {
     const file = new URL('../../native/build/Release/peercred.node', import.meta.url);
     try {
-      nativeModule = createRequire(import.meta.url)(file.pathname) as NativeModule;
+      nativeModule = createRequire(import.meta.url)(fileURLToPath(file)) as NativeModule;
     } catch (cause) {
       throw new KeydError('internal', 'peercred.node can not be loaded; run scripts/build-native.sh', {
         cause,

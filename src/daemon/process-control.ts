@@ -1,5 +1,6 @@
 /** The process and its service manager: the only import of `process_control.node`. */
 import { createRequire } from 'node:module';
+import { fileURLToPath } from 'node:url';
 import { KeydError } from '../wire/problem.ts';
 
 interface NativeModule {
@@ -14,7 +15,7 @@ function native(): NativeModule {
   if (nativeModule === undefined) {
     const file = new URL('../../native/build/Release/process_control.node', import.meta.url);
     try {
-      nativeModule = createRequire(import.meta.url)(file.pathname) as NativeModule;
+      nativeModule = createRequire(import.meta.url)(fileURLToPath(file)) as NativeModule;
     } catch (cause) {
       throw new KeydError('internal', 'process_control.node can not be loaded; run scripts/build-native.sh', {
         cause,

@@ -3,6 +3,7 @@
  * context and one thread; commands run in the order in which they are called.
  */
 import { createRequire } from 'node:module';
+import { fileURLToPath } from 'node:url';
 import { KeydError } from '../../wire/problem.ts';
 import { EsysCommands } from './esys-commands.ts';
 import { EsysHandle, type HandleKind, type SessionAttributes, type SessionUse } from './esys-handle.ts';
@@ -49,7 +50,7 @@ function native(): NativeModule {
   if (nativeModule === undefined) {
     const file = new URL('../../../native/build/Release/esys.node', import.meta.url);
     try {
-      nativeModule = createRequire(import.meta.url)(file.pathname) as NativeModule;
+      nativeModule = createRequire(import.meta.url)(fileURLToPath(file)) as NativeModule;
     } catch (cause) {
       throw new KeydError(
         'backend_unavailable',
