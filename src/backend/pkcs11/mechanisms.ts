@@ -100,10 +100,9 @@ export function privateKeyTemplate(label: KeyLabel, hardened: boolean): Template
   ];
 }
 
-/** Finds one object of a key by class and id. */
-export function objectTemplate(objectClass: number, keyId: Buffer): Template {
+/** Finds the objects of a key, of every class. */
+export function idTemplate(keyId: Buffer): Template {
   return [
-    { type: CKA.class, value: objectClass },
     { type: CKA.token, value: true },
     { type: CKA.id, value: keyId },
   ];
@@ -128,6 +127,13 @@ function ourObject(label: KeyLabel): Template {
 /** CK_ULONG as the machine has it. */
 function ulong(value: number): Buffer {
   return Buffer.from(new BigUint64Array([BigInt(value)]).buffer);
+}
+
+/** A CK_ULONG attribute; undefined if it has another length. The numbers in use here fit. */
+export function readUlong(value: Buffer): number | undefined {
+  if (value.length !== BigUint64Array.BYTES_PER_ELEMENT) return undefined;
+  // A copy, as the view must be aligned.
+  return Number(new BigUint64Array(Uint8Array.from(value).buffer)[0]);
 }
 
 /**

@@ -29,7 +29,7 @@ interface Call {
 }
 
 /** Calls that are with the process at once. Few, so that an abandoned call is mostly still here and not signed. */
-const WINDOW = 16;
+export const MODULE_HOST_WINDOW = 16;
 /** Calls that wait here; a fair queue stands before this one, so it fills only if that fails. */
 const MAX_WAITING = 4096;
 const HANG_CHECK_MS = 100;
@@ -147,7 +147,7 @@ export class ModuleHostClient {
 
   #fillWindow(): void {
     for (const [requestId, call] of this.#waiting) {
-      if (this.#sent.size >= WINDOW) return;
+      if (this.#sent.size >= MODULE_HOST_WINDOW) return;
       this.#waiting.delete(requestId);
       this.#sent.set(requestId, call);
       this.#outgoing.push(call);

@@ -3,16 +3,17 @@ import type { HardwareKey } from '../backend.ts';
 import type { Algorithm } from '../../wire/algorithms.ts';
 import { KeydError } from '../../wire/problem.ts';
 import { CKA, CKO, CKR } from './constants.ts';
-import { CryptokiError, type Handle, type Template } from './cryptoki.ts';
+import { CryptokiError, type Handle } from './cryptoki.ts';
 import { keyIdFromOctets, keyIdToOctets, parseKeyLabel, type KeyLabel } from './key-label.ts';
 import {
   decodePublicKey,
+  idTemplate,
   judgeProtection,
   mechanismEntry,
-  objectTemplate,
   privateKeyTemplate,
   PROTECTION_ATTRIBUTES,
   publicKeyTemplate,
+  readUlong,
 } from './mechanisms.ts';
 import type { GenerateCommand, GeneratedKey } from './module-host-messages.ts';
 import { recoveryOf } from './return-value.ts';
@@ -22,6 +23,15 @@ import type { TokenConnection } from './token-connection.ts';
 const MAX_SIGNATURE_OCTETS = 1024;
 
 type Attributes = Record<string, boolean>;
+
+interface KeyObject {
+  readonly handle: Handle;
+  readonly objectClass: number;
+}
+
+interface OurObject extends KeyObject {
+  readonly label: KeyLabel;
+}
 
 /** A template attribute that the module does not know or allow. */
 const TEMPLATE_REFUSALS: ReadonlySet<number> = new Set([
@@ -66,19 +76,21 @@ export class TokenKeys {
       }
     }
     const handle = this.#connection.use((session) => this.#requirePrivate(session, keyId));
-    this.#remember(keyId, handle);
+    this.remember(keyId, handle);
     return this.#connection.use((session) => cryptoki.sign(session, mechanism, handle, data, this.#output));
   }
 
   /** The key, if both its objects are here. */
   find(keyId: Buffer): HardwareKey | undefined {
     return this.#connection.use((session) => {
-      const [privateKey] = this.#ours(session, CKO.privateKey, keyId);
-      const [publicKey] = this.#ours(session, CKO.publicKey, keyId);
+      const ours = this.#ours(session, keyId);
+      const privateKey = ours.find(({ objectClass }) => objectClass === CKO.privateKey);
+      const publicKey = ours.find(({ objectClass }) => objectClass === CKO.publicKey);
       if (privateKey === undefined || publicKey === undefined) {
         this.#connection.assertPresent(session);
         return undefined;
       }
+      this.remember(keyId, privateKey.handle);
       return this.#readKey(session, publicKey.handle, publicKey.label);
     });
   }
@@ -90,11 +102,9 @@ export class TokenKeys {
   generate(command: GenerateCommand): GeneratedKey {
     const keyId = keyIdToOctets(command.keyId);
     return this.#connection.use((session) => {
-      const taken = [CKO.privateKey, CKO.publicKey].some(
-        (kind) => this.#objects(session, kind, keyId).length > 0,
-      );
-      if (taken)
+      if (this.#objects(session, keyId).length > 0) {
         throw new KeydError('conflict', `The token holds an object with the id ${command.keyId} already`);
+      }
       const { publicKey, privateKey } = this.#generatePair(session, command);
       try {
         const attributes = this.#protection(session, privateKey);
@@ -106,7 +116,7 @@ export class TokenKeys {
           );
         }
         const key = this.#readKey(session, publicKey, command);
-        this.#remember(keyId, privateKey);
+        this.remember(keyId, privateKey);
         return { key, attributes };
       } catch (thrown) {
         this.#connection.cryptoki.destroyObject(session, privateKey);
@@ -126,14 +136,14 @@ export class TokenKeys {
     const { cryptoki } = this.#connection;
     this.#handles.delete(cacheKey(keyId));
     this.#connection.use((session) => {
+      const ours = this.#ours(session, keyId);
       for (const kind of [CKO.privateKey, CKO.publicKey]) {
-        for (const { handle } of this.#ours(session, kind, keyId)) cryptoki.destroyObject(session, handle);
-        if (this.#ours(session, kind, keyId).length > 0) {
-          throw new KeydError(
-            'backend_unavailable',
-            'The token still shows a key that it was told to destroy',
-          );
+        for (const { handle, objectClass } of ours) {
+          if (objectClass === kind) cryptoki.destroyObject(session, handle);
         }
+      }
+      if (ours.length > 0 && this.#ours(session, keyId).length > 0) {
+        throw new KeydError('backend_unavailable', 'The token still shows a key that it was told to destroy');
       }
       this.#connection.assertPresent(session);
     });
@@ -199,22 +209,27 @@ export class TokenKeys {
   }
 
   #requirePrivate(session: Handle, keyId: Buffer): Handle {
-    const [found] = this.#ours(session, CKO.privateKey, keyId);
+    const found = this.#ours(session, keyId).find(({ objectClass }) => objectClass === CKO.privateKey);
     if (found !== undefined) return found.handle;
     this.#connection.assertPresent(session);
     throw new KeydError('key_not_found', `The token does not hold the key ${keyIdFromOctets(keyId) ?? ''}`);
   }
 
-  #ours(session: Handle, objectClass: number, keyId: Buffer): { handle: Handle; label: KeyLabel }[] {
-    return this.#objects(session, objectClass, keyId).flatMap((handle) => {
+  #ours(session: Handle, keyId: Buffer): readonly OurObject[] {
+    return this.#objects(session, keyId).flatMap(({ handle, objectClass }) => {
       const label = this.label(session, handle);
-      return label === undefined ? [] : [{ handle, label }];
+      return label === undefined ? [] : [{ handle, objectClass, label }];
     });
   }
 
-  #objects(session: Handle, objectClass: number, keyId: Buffer): readonly Handle[] {
-    const template: Template = objectTemplate(objectClass, keyId);
-    return this.#connection.cryptoki.findObjects(session, template);
+  // One search for both classes: where a token holds thousands of objects, a search is what costs.
+  #objects(session: Handle, keyId: Buffer): readonly KeyObject[] {
+    const { cryptoki } = this.#connection;
+    return cryptoki.findObjects(session, idTemplate(keyId)).flatMap((handle) => {
+      const [value] = cryptoki.attributes(session, handle, [CKA.class]);
+      const objectClass = value === undefined ? undefined : readUlong(value);
+      return objectClass === CKO.privateKey || objectClass === CKO.publicKey ? [{ handle, objectClass }] : [];
+    });
   }
 
   #cachedHandle(keyId: Buffer): Handle | undefined {
@@ -222,12 +237,14 @@ export class TokenKeys {
     return this.#handles.get(cacheKey(keyId));
   }
 
-  #remember(keyId: Buffer, handle: Handle): void {
+  /** Keeps the handle of a private key for signing: the first, until the token says that it is stale. */
+  remember(keyId: Buffer, handle: Handle): void {
     if (this.#handleGeneration !== this.#connection.generation) {
       this.#handles.clear();
       this.#handleGeneration = this.#connection.generation;
     }
-    this.#handles.set(cacheKey(keyId), handle);
+    const key = cacheKey(keyId);
+    if (!this.#handles.has(key)) this.#handles.set(key, handle);
   }
 }
 

@@ -6,6 +6,7 @@ import type { HardwareKey } from '../backend.ts';
 import { KeydError } from '../../wire/problem.ts';
 import { CKO } from './constants.ts';
 import { CryptokiError, type Handle } from './cryptoki.ts';
+import { keyIdToOctets } from './key-label.ts';
 import { classTemplate } from './mechanisms.ts';
 import { LIST_PAGE_KEYS, type ListPage } from './module-host-messages.ts';
 import { recoveryOf } from './return-value.ts';
@@ -42,8 +43,12 @@ export class TokenListing {
         this.#connection.use((session) => {
           const label = this.#keys.label(session, handle);
           if (label === undefined) return;
-          if (isPublic) keys.push(this.#keys.readPublicKey(session, handle, label));
-          else held.push(label.keyId);
+          if (isPublic) {
+            keys.push(this.#keys.readPublicKey(session, handle, label));
+          } else {
+            held.push(label.keyId);
+            this.#keys.remember(keyIdToOctets(label.keyId), handle);
+          }
         });
       } catch (thrown) {
         if (thrown instanceof KeydError && thrown.code === 'malformed_structure') unreadable++;
