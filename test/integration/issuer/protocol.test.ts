@@ -1,17 +1,22 @@
 /** Messages A, B and C by a real TPM against a real issuer, and what comes out, read by tools of others. */
 import { execFile } from 'node:child_process';
-import { X509Certificate } from 'node:crypto';
+import { randomUUID, X509Certificate } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { createLocalJWKSet, decodeProtectedHeader, jwtVerify, type JSONWebKeySet } from 'jose';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { CredentialRequest, IssuedCredentials } from '../../../src/wire/issuance/issue.ts';
+import {
+  ISSUE_PATH,
+  type CredentialRequest,
+  type IssuedCredentials,
+} from '../../../src/wire/issuance/issue.ts';
 import type { Standing } from '../../../src/wire/issuance/enrolment.ts';
 import { JWKS_PATHS, X509_BUNDLE_PATH } from '../../../src/wire/issuance/metadata.ts';
 import { jwkThumbprint, parsePublicJwk } from '../../../src/wire/jwk.ts';
 import { AttestedHost, type HostKey } from '../../support/attested-host.ts';
-import type { IssuerConnection } from '../../support/issuer-connection.ts';
+import { ecKeyPair, makeSoftwareCsr, type KeyPair } from '../../support/certificates.ts';
+import type { IssuerAnswer, IssuerConnection } from '../../support/issuer-connection.ts';
 import { IssuerFixture } from '../../support/issuer-fixture.ts';
 import { jwkOf, ProtocolHost } from '../../support/protocol-host.ts';
 
@@ -191,5 +196,59 @@ describe('issuance', () => {
     } finally {
       issuer.clockOffsetMs = 0;
     }
+  });
+});
+
+describe('issuance for a key in a PKCS#11 token', () => {
+  const softhsm = { manufacturer: 'SoftHSM project', model: 'SoftHSM v2', serial: 'f00dfeed' };
+  const registered = { manufacturer: 'Acme', model: 'Vault 9', serial: '0001' };
+  const request = (name: string): CredentialRequest => ({
+    agentId: randomUUID(),
+    name,
+    creds: ['x509', 'wit'],
+    ttlSeconds: 600,
+  });
+
+  beforeAll(async () => {
+    await issuer.approve({
+      label: 'node-1',
+      ekSha256: host.ekSha256,
+      namePatterns: ['pay-*'],
+      principal: 'ops@example.test',
+      tokens: [softhsm, registered],
+    });
+  });
+
+  async function issueFor(
+    token: typeof softhsm,
+    name: string,
+    spoil: (keys: KeyPair) => KeyPair = (keys) => keys,
+  ): Promise<IssuerAnswer> {
+    const keys = ecKeyPair();
+    const jwk = parsePublicJwk({ ...keys.publicKey.export({ format: 'jwk' }), alg: 'ES256' });
+    const opened = await host.challengeForIssuance(connection, request(name));
+    const csr = makeSoftwareCsr(spoil(keys));
+    return host.signed(connection, ISSUE_PATH, { session: opened.session, tokenKey: { jwk, token }, csr });
+  }
+
+  it('is asserted where an operator registered the token', async () => {
+    const answer = await issueFor(registered, 'pay-asserted');
+    expect(answer.json).toMatchObject({ assurance: 'asserted', developmentPolicy: 'sandbox' });
+  });
+
+  it('is software for SoftHSM, whatever was registered', async () => {
+    const answer = await issueFor(softhsm, 'pay-softhsm');
+    expect(answer.json).toMatchObject({ assurance: 'software', developmentPolicy: 'sandbox' });
+  });
+
+  it('is refused for a token that is not registered, one field being enough', async () => {
+    const answer = await issueFor({ ...registered, serial: '0002' }, 'pay-stolen');
+    expect(answer).toMatchObject({ status: 403, code: 'appraisal_denied' });
+  });
+
+  it('is refused without proof of possession of that key', async () => {
+    const answer = await issueFor(registered, 'pay-posed', () => ecKeyPair());
+    expect(answer).toMatchObject({ status: 403, code: 'evidence_invalid' });
+    expect(answer.text).toContain('check 18');
   });
 });
