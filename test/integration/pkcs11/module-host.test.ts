@@ -170,7 +170,7 @@ describe('S17: a module host that dies or hangs', () => {
     process.kill(onlyPid(backend), 'SIGKILL');
     const outcomes = await Promise.allSettled(calls);
     const failed = outcomes.filter((outcome) => outcome.status === 'rejected');
-    expect(new Set(failed.map(({ reason }) => codeOf(reason)))).toEqual(new Set(['module_host_died']));
+    expect(failed.filter(({ reason }) => codeOf(reason) !== 'module_host_died')).toEqual([]);
     expect(failed.length).toBeLessThanOrEqual(16);
     await key.works();
   });
