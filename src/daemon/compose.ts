@@ -15,6 +15,7 @@ import { KeyMaker } from '../signing/key-maker.ts';
 import { Signer } from '../signing/signer.ts';
 import { SigningService } from '../signing/signing-service.ts';
 import type { ListenAddress } from '../socket/listener.ts';
+import { CREDENTIAL_KINDS } from '../wire/issuance/issue.ts';
 import { asKeydError } from '../wire/problem.ts';
 import { readSecret, readSecretText } from './config-host.ts';
 import type { DaemonConfig } from './config.ts';
@@ -140,6 +141,7 @@ class ComposedDaemon implements Daemon {
       backend: (kind) => backends.get(kind) ?? hardware.lane(kind).backend,
       agents: () => this.#state.agents.list(),
       buildCsr: buildAgentCsr,
+      credentialKinds: ({ name }) => (this.#authorizer.mayRawSign(name) ? ['x509'] : CREDENTIAL_KINDS),
       logger: this.#logger.child({ room: 'issuance' }),
     });
   }

@@ -12,6 +12,7 @@ import { KeydError, asKeydError } from '../wire/problem.ts';
 import { enrolHost } from './enrolment.ts';
 import type { CredentialRecord, HostRecord, IssuanceStore } from './issuance-store.ts';
 import { IssuerChannel, type IssuerEndpoint } from './issuer-channel.ts';
+import { CREDENTIAL_KINDS, type CredentialKind, type IssuedCredentials } from '../wire/issuance/issue.ts';
 import { obtainCredentials, type CsrBuilder, type IssuableAgent } from './issuing.ts';
 import { reattestHost } from './reattestation.ts';
 import { RenewalLoop } from './renewal-loop.ts';
@@ -33,6 +34,8 @@ export interface IssuanceParts {
   readonly backend: (kind: BackendKind) => KeyBackend;
   readonly agents: () => readonly IssuableAgent[];
   readonly buildCsr: CsrBuilder;
+  /** What this agent may hold: one whose key signs raw octets holds no token (S1). */
+  readonly credentialKinds: (agent: IssuableAgent) => readonly CredentialKind[];
   readonly logger: Logger;
   readonly now?: () => number;
 }
@@ -160,6 +163,7 @@ export class IssuanceService {
         hostBackend: this.#parts.tpm,
         agent,
         agentBackend: this.#parts.backend(agent.backend),
+        kinds: this.#parts.credentialKinds(agent),
         ttlSeconds: this.#parts.config.ttlSeconds,
         buildCsr: this.#parts.buildCsr,
       });
@@ -196,7 +200,10 @@ export class IssuanceService {
 
   #stored(agent: IssuableAgent): CredentialRecord | undefined {
     const record = this.#parts.store.credentials(agent.id);
-    return record?.kid === agent.kid ? record : undefined;
+    if (record?.kid !== agent.kid) return undefined;
+    // A token from before policy let the key sign raw octets is served no more.
+    const allowed = this.#parts.credentialKinds(agent);
+    return heldKinds(record.issued).every((kind) => allowed.includes(kind)) ? record : undefined;
   }
 
   async #exchange<T>(target: string, work: (channel: IssuerChannel) => Promise<T>): Promise<T> {
@@ -216,4 +223,9 @@ export class IssuanceService {
     this.#tail = run.catch(() => undefined);
     return run;
   }
+}
+
+function heldKinds({ x509, wit, agentToken }: IssuedCredentials): readonly CredentialKind[] {
+  const held = { x509, wit, aauth: agentToken };
+  return CREDENTIAL_KINDS.filter((kind) => held[kind] !== undefined);
 }

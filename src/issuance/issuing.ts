@@ -11,6 +11,7 @@ import {
   issueBound,
   issueChallenge,
   issuedCredentials,
+  type CredentialKind,
   type CredentialRequest,
   type IssueRequest,
   type IssuedCredentials,
@@ -54,6 +55,7 @@ export interface IssuingInput {
   /** Where the agent's key is. */
   readonly agentBackend: KeyBackend;
   readonly agent: IssuableAgent;
+  readonly kinds: readonly CredentialKind[];
   readonly ttlSeconds: number;
   readonly buildCsr: CsrBuilder;
   readonly channel: IssuerChannel;
@@ -68,7 +70,7 @@ export async function obtainCredentials(input: IssuingInput): Promise<IssuedCred
   const req: CredentialRequest = {
     agentId: agent.id,
     name: agent.name,
-    creds: ['x509', 'wit', 'aauth'],
+    creds: input.kinds,
     ttlSeconds: input.ttlSeconds,
   };
   const m6 = parse(

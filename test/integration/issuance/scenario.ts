@@ -1,0 +1,125 @@
+/** The daemon's issuance room against a real issuer, with keys in a real (software) TPM. */
+import { createHash, randomUUID } from 'node:crypto';
+import { createServer, type AddressInfo } from 'node:net';
+import type { HardwareKey } from '../../../src/backend/backend.ts';
+import type { TpmBackend } from '../../../src/backend/tpm/tpm-backend.ts';
+import { silentLogger } from '../../../src/base/logger.ts';
+import { IssuanceService, type IssuanceConfig } from '../../../src/issuance/issuance-service.ts';
+import type { CredentialRecord, HostRecord, IssuanceStore } from '../../../src/issuance/issuance-store.ts';
+import type { IssuableAgent } from '../../../src/issuance/issuing.ts';
+import { buildAgentCsr } from '../../../src/signing/certification-request.ts';
+import { CREDENTIAL_KINDS } from '../../../src/wire/issuance/issue.ts';
+import { jwkThumbprint } from '../../../src/wire/jwk.ts';
+import { IssuerFixture } from '../../support/issuer-fixture.ts';
+import { startSwtpm, type TestSwtpm } from '../../support/swtpm.ts';
+import { TpmHost } from '../../support/tpm-backend.ts';
+
+export class MemoryIssuanceStore implements IssuanceStore {
+  record: HostRecord | undefined;
+  readonly issued = new Map<string, CredentialRecord>();
+
+  host(): HostRecord | undefined {
+    return structuredClone(this.record);
+  }
+  putHost(record: HostRecord): void {
+    this.record = structuredClone(record);
+  }
+  credentials(agentId: string): CredentialRecord | undefined {
+    return this.issued.get(agentId);
+  }
+  putCredentials(record: CredentialRecord): void {
+    this.issued.set(record.agentId, record);
+  }
+  deleteCredentials(agentId: string): void {
+    this.issued.delete(agentId);
+  }
+}
+
+export class Scenario {
+  readonly swtpm: TestSwtpm;
+  readonly backend: TpmBackend;
+  readonly issuer: IssuerFixture;
+  readonly url: string;
+  readonly agents: IssuableAgent[] = [];
+  /** Names of agents whose keys may sign raw octets. */
+  readonly rawSigners = new Set<string>();
+  /** Added to the daemon's clock, milliseconds. */
+  clockOffsetMs = 0;
+  readonly #services: IssuanceService[] = [];
+
+  private constructor(swtpm: TestSwtpm, backend: TpmBackend, issuer: IssuerFixture, url: string) {
+    this.swtpm = swtpm;
+    this.backend = backend;
+    this.issuer = issuer;
+    this.url = url;
+  }
+
+  static async start(): Promise<Scenario> {
+    const swtpm = await startSwtpm({ withEkCertificates: true, unique: true });
+    const port = await freePort();
+    const url = `https://localhost:${port}`;
+    const issuer = await IssuerFixture.start({
+      ca: swtpm,
+      change: (config) => ({ ...config, url, listen: { address: 'localhost', port } }),
+    });
+    const backend = await new TpmHost(swtpm.tcti).open();
+    const [ek] = await backend.attester.endorsementKeys();
+    await issuer.approve({
+      label: 'node-1',
+      ekSha256: createHash('sha256')
+        .update(ek?.publicArea ?? new Uint8Array())
+        .digest('hex'),
+      namePatterns: ['pay-*'],
+      principal: 'ops@example.test',
+    });
+    return new Scenario(swtpm, backend, issuer, url);
+  }
+
+  service(store: IssuanceStore, change: Partial<IssuanceConfig> = {}): IssuanceService {
+    const service = new IssuanceService({
+      config: {
+        endpoint: { url: this.url, ca: this.issuer.tlsCa, timeoutMs: 10_000 },
+        channelBinding: 'exporter',
+        challengeKeyThumbprint: undefined,
+        enrolmentToken: undefined,
+        ttlSeconds: 3600,
+        ...change,
+      },
+      store,
+      tpm: this.backend,
+      backend: () => this.backend,
+      agents: () => this.agents,
+      buildCsr: buildAgentCsr,
+      credentialKinds: ({ name }) => (this.rawSigners.has(name) ? ['x509'] : CREDENTIAL_KINDS),
+      logger: silentLogger,
+      now: () => Date.now() + this.clockOffsetMs,
+    });
+    this.#services.push(service);
+    return service;
+  }
+
+  async agent(name: string, id: string = randomUUID()): Promise<IssuableAgent> {
+    const key: HardwareKey = await this.backend.generate({
+      keyId: randomUUID(),
+      purpose: 'agent',
+      algorithm: 'ES256',
+    });
+    const { keyId, publicJwk } = key;
+    return { id, name, backend: 'tpm', keyId, kid: jwkThumbprint(publicJwk), publicJwk };
+  }
+
+  async stop(): Promise<void> {
+    for (const service of this.#services) await service.stop();
+    await this.backend.close();
+    await this.issuer.stop();
+    await this.swtpm.stop();
+  }
+}
+
+async function freePort(): Promise<number> {
+  const probe = createServer();
+  await new Promise<void>((resolve) => probe.listen(0, 'localhost', resolve));
+  const { port } = probe.address() as AddressInfo;
+  await new Promise((resolve) => probe.close(resolve));
+  return port;
+}
