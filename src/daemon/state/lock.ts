@@ -16,7 +16,7 @@ export interface StateLock {
  */
 export function lockState(directory: string): StateLock {
   const path = join(directory, 'lock');
-  closeSync(openSync(path, 'a', 0o600));
+  makePrivate(path);
   const database = new DatabaseSync(path, { timeout: 0 });
   try {
     database.exec('PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE;');
@@ -31,4 +31,16 @@ export function lockState(directory: string): StateLock {
       database.close();
     },
   };
+}
+
+/**
+ * SQLite would make the file for all to read. One that exists is not opened here: closing any descriptor of a file
+ * ends all fcntl(2) locks that this process has on it.
+ */
+function makePrivate(path: string): void {
+  try {
+    closeSync(openSync(path, 'wx', 0o600));
+  } catch (thrown) {
+    if ((thrown as NodeJS.ErrnoException).code !== 'EEXIST') throw thrown;
+  }
 }
