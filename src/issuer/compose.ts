@@ -69,8 +69,9 @@ export async function startIssuer(
       reload: () => {
         const newPolicy = loadAppraisalPolicy(config);
         const newTls = readTls(config);
-        hosts.reload();
+        const takeHosts = hosts.prepareReload();
         server.setTls(newTls);
+        takeHosts();
         policy = newPolicy;
       },
       stop: close,

@@ -70,7 +70,8 @@ const configFile = object({
     object({
       standing_seconds: optional(integer({ min: 120, max: 86_400 })),
       reattest_seconds: optional(integer({ min: 60, max: 43_200 })),
-      credential_seconds: optional(integer({ min: 60, max: 86_400 })),
+      // WIT and agent token live at most an hour.
+      credential_seconds: optional(integer({ min: 60, max: 3_600 })),
     }),
   ),
   limits: optional(

@@ -1,5 +1,5 @@
 /** hosts.toml: which TPMs may enrol, what their agents may be called and what they may get (check 27). */
-import { readTomlConfig } from '../base/toml-config.ts';
+import { parseTomlConfig, readTomlConfig } from '../base/toml-config.ts';
 import { checkHostLabel, isNamePattern } from '../wire/agent-name.ts';
 import {
   array,
@@ -90,6 +90,11 @@ export interface ApprovedHost extends HostRecord {
 
 const DEFAULT_ISSUANCES_PER_HOUR = 10_000;
 
+/** Checks the text of a hosts file; `fileName` only names it. @throws KeydError `configuration_invalid` */
+export function checkHostsText(text: string, fileName: string): void {
+  parseTomlConfig(text, fileName, hostsFile);
+}
+
 export class HostRegistry {
   readonly #file: string;
   readonly #maxTtlSeconds: number;
@@ -107,8 +112,19 @@ export class HostRegistry {
 
   /** Reads the file again; with a fault in it the old records stay in force. @throws KeydError `configuration_invalid` */
   reload(): void {
+    this.prepareReload()();
+  }
+
+  /**
+   * Reads the file and gives what puts its records in force, so that a caller can check other things in between.
+   * @throws KeydError `configuration_invalid`
+   */
+  prepareReload(): () => void {
     const { host = [] } = readTomlConfig(this.#file, hostsFile);
-    this.#byEk = new Map(host.map((table) => [table.ek_sha256, this.#toHost(table)]));
+    const byEk = new Map(host.map((table) => [table.ek_sha256, this.#toHost(table)]));
+    return () => {
+      this.#byEk = byEk;
+    };
   }
 
   get size(): number {

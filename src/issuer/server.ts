@@ -29,7 +29,7 @@ const STOP_GRACE_MS = 10_000;
 export interface IssuerServer {
   /** Port that is listened on. */
   readonly port: number;
-  /** New connections get this certificate. */
+  /** New connections get this certificate. @throws KeydError `configuration_invalid`, and the old one stays */
   setTls(material: TlsMaterial): void;
   /** Finishes running requests, at most 10 s. */
   stop(): Promise<void>;
@@ -54,7 +54,11 @@ export async function startServer(
   return {
     port: typeof address === 'object' && address !== null ? address.port : config.listen.port,
     setTls: (material) => {
-      server.setSecureContext({ ...material, minVersion: 'TLSv1.3' });
+      try {
+        server.setSecureContext({ ...material, minVersion: 'TLSv1.3' });
+      } catch (cause) {
+        throw unusableTls(cause);
+      }
     },
     stop: () => stop(server),
   };
@@ -68,10 +72,14 @@ function createTlsServer(app: Express, tls: TlsMaterial): Server {
       app(request, response);
     });
   } catch (cause) {
-    throw new KeydError('configuration_invalid', 'the TLS certificate and key can not be used together', {
-      cause,
-    });
+    throw unusableTls(cause);
   }
+}
+
+function unusableTls(cause: unknown): KeydError {
+  return new KeydError('configuration_invalid', 'the TLS certificate and key can not be used together', {
+    cause,
+  });
 }
 
 /** One network can not take every connection (S20). */

@@ -3,7 +3,7 @@ import { readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
 import { stringify } from 'smol-toml';
 import { KeydError } from '../../wire/problem.ts';
 import type { IssuerConfig } from '../config.ts';
-import { HostRegistry } from '../host-registry.ts';
+import { checkHostsText, HostRegistry } from '../host-registry.ts';
 import { openIssuerStore } from '../store/issuer-store.ts';
 import { isoTime, type Output } from './output.ts';
 
@@ -92,9 +92,10 @@ export function approveHost(config: IssuerConfig, approval: Approval, output: Ou
   } catch (cause) {
     throw new KeydError('configuration_invalid', `${file} can not be read`, { cause });
   }
+  const after = `${before.trimEnd()}\n\n${stringify(table)}`;
+  checkHostsText(after, file);
   const temporary = `${file}.new`;
-  writeFileSync(temporary, `${before.trimEnd()}\n\n${stringify(table)}`, { mode });
-  new HostRegistry(temporary, config.lifetimes.credentialSeconds);
+  writeFileSync(temporary, after, { mode, flush: true });
   renameSync(temporary, file);
   output.line(`${approval.label} is approved; a running issuer takes it with SIGHUP (systemctl reload)`);
 }

@@ -36,6 +36,7 @@ export function importEndorsementRoots(config: IssuerConfig, bundle: string, out
   const temporary = `${file}.new`;
   writeFileSync(temporary, roots.map(({ certificate }) => certificatePem(certificate.encoded)).join(''), {
     mode: 0o644,
+    flush: true,
   });
   renameSync(temporary, file);
   output.line(`${roots.length} roots in ${file}; a running issuer takes them with SIGHUP`);

@@ -1,5 +1,6 @@
 /** Attacks on the issuance protocol, mounted by a real TPM over real TLS; named after the requirement they break. */
 import { randomBytes } from 'node:crypto';
+import { decodeJwt } from 'jose';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { attestedData, thirdPartyQuoteData } from '../../../src/wire/attested-data.ts';
 import { parse } from '../../../src/wire/check.ts';
@@ -382,6 +383,29 @@ describe('S20: denial of service', () => {
       expect((await ask(other, theirs)).status).toBe(200);
     } finally {
       await limited.stop();
+    }
+  });
+});
+
+describe('S9: proxied is configuration, never a consequence', () => {
+  it('S9: where it is configured, the challenge says so and zeros are bound; an exporter then proves nothing', async () => {
+    const proxied = await IssuerFixture.start({
+      ca: host.host.tpm,
+      change: (config) => ({ ...config, channelBinding: 'proxied' }),
+    });
+    try {
+      await proxied.approve(...approvals());
+      const line = proxied.connect();
+      const m1 = host.m1();
+      const open = async () => parse(enrolChallenge, expectOk(await line.post(ENROL_PATH, json(m1))));
+      const bound = await open();
+      expect(decodeJwt(bound.challenge)).toMatchObject({ channel: 'proxied' });
+      const wrong = await line.post(EVIDENCE_PATH, json(await host.m3(m1, bound, line.exporter())));
+      expect(wrong).toMatchObject({ status: 403, code: 'evidence_invalid' });
+      const right = await line.post(EVIDENCE_PATH, json(await host.m3(m1, await open(), undefined)));
+      expect(right.status).toBe(200);
+    } finally {
+      await proxied.stop();
     }
   });
 });

@@ -355,3 +355,29 @@ function replaced(value: unknown, at: Path, by: unknown): unknown {
     ]),
   );
 }
+
+describe('S20: connections', () => {
+  it('S20: one network can not take them all, and gets them back when they end', async () => {
+    const limited = await IssuerFixture.start({
+      change: (config) => ({ ...config, limits: { ...config.limits, connectionsPerNetwork: 2 } }),
+    });
+    try {
+      const [one, two, three] = [limited.connect(), limited.connect(), limited.connect()];
+      expect((await one.get('/healthz')).status).toBe(200);
+      expect((await two.get('/healthz')).status).toBe(200);
+      await expect(three.get('/healthz')).rejects.toThrow();
+      expect((await one.get('/healthz')).status).toBe(200);
+      two.close();
+      await expect
+        .poll(() =>
+          three.get('/healthz').then(
+            ({ status }) => status,
+            () => 0,
+          ),
+        )
+        .toBe(200);
+    } finally {
+      await limited.stop();
+    }
+  });
+});
