@@ -54,7 +54,7 @@ export interface KeyAppraisal {
   readonly passed: readonly CheckNumber[];
 }
 
-/** @throws KeydError `evidence_invalid`, `appraisal_denied`, `host_not_approved`, `name_not_permitted` */
+/** @throws KeydError `evidence_invalid`, `appraisal_denied`, `host_not_approved`, `name_not_permitted`, `invalid_name` */
 export function appraiseKey(input: KeyAppraisalInput): KeyAppraisal {
   const { standing, policy, issue, request } = input;
   const appraisal = new Appraisal();

@@ -50,7 +50,7 @@ export function checkKnownHost(
   });
 }
 
-/** Why this host may not have these credentials, or undefined (check 27). */
+/** Why this host may not have these credentials, or undefined (check 27). @throws KeydError `invalid_name` */
 export function mayIssue(host: HostRecord, facts: IssueFacts): string | undefined {
   const { request } = facts;
   const name = parseAgentName(request.name);
@@ -70,7 +70,7 @@ export function mayIssue(host: HostRecord, facts: IssueFacts): string | undefine
   return undefined;
 }
 
-/** Check 27. @throws KeydError `name_not_permitted` */
+/** Check 27. @throws KeydError `name_not_permitted`, `invalid_name` */
 export function checkPermission(appraisal: Appraisal, host: HostRecord, facts: IssueFacts): void {
   appraisal.check(27, (verdict) => {
     const reason = mayIssue(host, facts);

@@ -9,7 +9,16 @@ import {
   type TpmModel,
 } from '../../../../src/issuer/verifier/ek-certificate.ts';
 import { isRocaWeak } from '../../../../src/issuer/verifier/weak-rsa.ts';
-import { derBitString, derNull, derOid, derSequence, readWhole } from '../../../../src/wire/der.ts';
+import {
+  derBitString,
+  derInteger,
+  derNull,
+  derOid,
+  derSequence,
+  derSetOf,
+  derUtf8String,
+  readWhole,
+} from '../../../../src/wire/der.ts';
 import {
   basicConstraintsOf,
   commonName,
@@ -132,6 +141,15 @@ describe('check 5: what makes a certificate one for an EK', () => {
       signer: ca.privateKey,
     });
     expect(refusalOf(() => profile(twice))).toMatch(/^evidence_invalid: check 3 .*twice/);
+    const specification = (revision: number): Uint8Array =>
+      derSequence(
+        derOid('2.23.133.2.16'),
+        derSetOf(derSequence(derUtf8String('2.0'), derInteger(0), derInteger(revision))),
+      );
+    const both = derSequence(specification(99), specification(138));
+    expect(refusal({ specification: extension('2.5.29.9', both) })).toMatch(
+      /check 5 .*two TPM specifications/,
+    );
     const value = derSequence(derOid('2.23.133.2.16'));
     expect(refusal({ specification: extension('2.5.29.9', derSequence(value)) })).toMatch(
       /check 5 .*truncated/,
