@@ -153,7 +153,10 @@ function judgeParameters(rules: PolicyRules, agent: AgentFacts, parameters: Sign
         );
       }
       if (authorization?.bound === false && !rules.unboundAuthorization.includes(target.origin)) {
-        return deny('token_not_bound', 'the authorization header holds no token that is bound to this key');
+        return deny(
+          'token_not_bound',
+          'the authorization header holds no token bound to this key; a rule may allow that for an origin (unbound_authorization)',
+        );
       }
       return permit(
         ...(content.kind === 'digest' ? ['allow_digest_without_body'] : []),

@@ -51,9 +51,9 @@ export class AgentService {
   async list(caller: Caller): Promise<readonly AgentView[]> {
     const { agents, authorizer } = this.#options;
     const seen = agents.list().filter((agent) => authorizer.maySee(caller, agent));
-    const described = new Map<BackendKind, BackendDescription>();
+    const described = new Map<BackendKind, BackendDescription | undefined>();
     for (const kind of new Set(seen.map((agent) => agent.backend))) {
-      described.set(kind, await this.#options.hardware.lane(kind).backend.describe());
+      described.set(kind, await this.#options.hardware.describe(kind));
     }
     return seen.map((agent) => this.#view(agent, described.get(agent.backend)));
   }
@@ -192,7 +192,7 @@ export class AgentService {
   }
 
   async #describe(agent: Agent): Promise<AgentView> {
-    return this.#view(agent, await this.#options.hardware.lane(agent.backend).backend.describe());
+    return this.#view(agent, await this.#options.hardware.describe(agent.backend));
   }
 
   #view(agent: Agent, backend: BackendDescription | undefined): AgentView {

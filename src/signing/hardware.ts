@@ -1,4 +1,4 @@
-import type { BackendKind, KeyBackend } from '../backend/backend.ts';
+import type { BackendDescription, BackendKind, KeyBackend } from '../backend/backend.ts';
 import type { FairQueue } from '../base/fair-queue.ts';
 import { KeydError } from '../wire/problem.ts';
 
@@ -23,5 +23,10 @@ export class Hardware {
       throw new KeydError('backend_unavailable', `no ${kind} backend is configured on this host`);
     }
     return lane;
+  }
+
+  /** The backend's own account of itself; undefined where it is not configured any more. */
+  async describe(kind: BackendKind): Promise<BackendDescription | undefined> {
+    return this.#lanes.get(kind)?.backend.describe();
   }
 }

@@ -98,13 +98,34 @@ describe('order', () => {
     expect(used.slow + used.fast).toBeGreaterThan(9000);
   });
 
+  it('absence earns no credit: who comes back after long takes turns from then on', async () => {
+    const queue = new FairQueue({ ...OPTIONS, maxWaiting: 400, maxWaitingPerShare: 200 });
+    const order: string[] = [];
+    const ask100 = (share: string, count: number): void => {
+      for (let index = 0; index < count; index++) {
+        void queue.run(
+          ask(share),
+          takes(100, () => order.push(share)),
+        );
+      }
+    };
+    ask100('back', 1);
+    ask100('busy', 100);
+    await vi.advanceTimersByTimeAsync(5_000);
+    order.length = 0;
+    ask100('back', 20);
+    await vi.advanceTimersByTimeAsync(2_000);
+    const back = order.filter((share) => share === 'back').length;
+    expect(Math.abs(order.length - 2 * back)).toBeLessThanOrEqual(2);
+  });
+
   it('S20: no share that keeps asking gets more than any other, for random loads', async () => {
     await fc.assert(
       fc.asyncProperty(
         fc.array(fc.integer({ min: 1, max: 200 }), { minLength: 2, maxLength: 5 }),
         fc.integer({ min: 1, max: 3 }),
         async (costs, concurrency) => {
-          const queue = new FairQueue({ ...OPTIONS, concurrency });
+          const queue = new FairQueue({ ...OPTIONS, concurrency, maxWaiting: 64 });
           const used = costs.map(() => 0);
           let stop = false;
           costs.forEach((cost, share) => {

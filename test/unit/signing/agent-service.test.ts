@@ -131,6 +131,21 @@ describe('list and show', () => {
     expect((await service.show(ADMIN, 'b')).ownerUid).toBe(1001);
   });
 
+  it('show agents whose backend has left the configuration', async () => {
+    const { service, agents } = signingFixture({ policy: POLICY });
+    await service.create(caller(), request('a'));
+    const [here] = agents.list();
+    if (here === undefined) throw new Error('the agent was not kept');
+    agents.reserveName('gone-1', 'b', 1000);
+    agents.add({ ...here, id: 'gone-1', name: 'b', backend: 'tpm', keyId: 'k' });
+    expect((await service.list(caller())).map(({ name, assurance }) => [name, assurance])).toEqual([
+      ['a', 'software'],
+      ['b', 'software'],
+    ]);
+    expect((await service.show(caller(), 'b')).assuranceReason).toContain('not configured');
+    expect(await codeOfAsync(() => service.retire(caller(), 'b'))).toBe('backend_unavailable');
+  });
+
   it('tell what the issuer has appraised, where it has', async () => {
     const { service } = signingFixture({ policy: POLICY, credentials: () => credentialsFor(60) });
     expect(await service.create(caller(), request('a'))).toMatchObject({ assurance: 'hw-key' });
@@ -164,6 +179,24 @@ describe('rotate', () => {
     );
     expect((await service.show(caller(), 'a')).kid).toBe(before.kid);
     expect(backend.keys.size).toBe(1);
+  });
+
+  it('a key that comes after the deadline is destroyed, and the old one stays', async () => {
+    const backend = new SoftwareBackend();
+    const { service } = signingFixture({ policy: POLICY, backend, deadlineMs: 30 });
+    const before = await service.create(caller(), request('a'));
+    let open: () => void = () => undefined;
+    const gate = new Promise<void>((resolve) => {
+      open = resolve;
+    });
+    backend.before = () => gate;
+    expect(await codeOfAsync(() => service.rotate(caller(), 'a', {}))).toBe('deadline_exceeded');
+    open();
+    // The next rotation waits behind the late key.
+    backend.before = () => Promise.resolve();
+    const after = await service.rotate(caller(), 'a', {});
+    expect([...backend.keys.values()].map(({ thumbprint }) => thumbprint)).toEqual([after.kid]);
+    expect(after.kid).not.toBe(before.kid);
   });
 
   it('rotations and retirement of one agent follow one another', async () => {
