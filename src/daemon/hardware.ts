@@ -1,6 +1,7 @@
 /** Opens the configured backends, each behind its fair queue. */
 import { hkdfSync } from 'node:crypto';
 import type { Attester } from '../backend/attester.ts';
+import { MODULE_HOST_WINDOW } from '../backend/pkcs11/module-host-client.ts';
 import { openPkcs11Backend } from '../backend/pkcs11/pkcs11-backend.ts';
 import { openTpmBackend } from '../backend/tpm/tpm-backend.ts';
 import { FairQueue } from '../base/fair-queue.ts';
@@ -49,9 +50,10 @@ export async function openHardware(
     tpm = { lane, attester: backend.attester };
   }
   if (config.pkcs11 !== undefined) {
-    const processes = config.pkcs11.processes ?? 1;
+    // What a module host takes at a time: it answers in order, and batches what is there.
+    const places = (config.pkcs11.processes ?? 1) * MODULE_HOST_WINDOW;
     const backend = await openPkcs11Backend(pkcs11Options(config.pkcs11, state, secret, logger));
-    lanes.push({ backend, queue: laneQueue('the token', processes, EXPECTED_TOKEN_MS, config.queue) });
+    lanes.push({ backend, queue: laneQueue('the token', places, EXPECTED_TOKEN_MS, config.queue) });
   }
   return { lanes, tpm };
 }

@@ -47,6 +47,8 @@ export class SoftwareBackend implements KeyBackend {
   readonly kind: 'tpm' | 'pkcs11';
   readonly keys = new Map<string, TestKey>();
   readonly signed: Uint8Array[] = [];
+  /** What every key is said to be for. */
+  purpose: HardwareKey['purpose'] = 'agent';
   /** Awaited inside each operation. */
   before: () => Promise<void> = () => Promise.resolve();
   description: Partial<BackendDescription> = {};
@@ -95,7 +97,13 @@ export class SoftwareBackend implements KeyBackend {
     return Promise.resolve({ erased: 'hardware', statement: 'gone' });
   }
 
-  find = (): Promise<undefined> => Promise.resolve(undefined);
+  find(keyId: string): Promise<HardwareKey | undefined> {
+    const key = this.keys.get(keyId);
+    if (key === undefined) return Promise.resolve(undefined);
+    const { jwk: publicJwk } = key;
+    return Promise.resolve({ keyId, purpose: this.purpose, algorithm: publicJwk.alg, publicJwk });
+  }
+
   list = (): Promise<readonly HardwareKey[]> => Promise.resolve([]);
   readProtection = (): Promise<{ exportable: boolean; attributes: Record<string, boolean> }> =>
     Promise.resolve({ exportable: true, attributes: {} });

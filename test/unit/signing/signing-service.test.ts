@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import type { Grant } from '../../../src/policy/authorize.ts';
 import { KeydError } from '../../../src/wire/problem.ts';
 import { codeOfAsync } from '../../support/code-of.ts';
+import { testKey } from '../../support/signed-request.ts';
 import {
   caller,
   NOW_MS,
@@ -139,6 +140,22 @@ describe('while a request waits', () => {
     await first;
     expect(await second).toBe('policy_denied');
     expect(backend.signed).toHaveLength(1);
+  });
+
+  it('does not sign with a key that only bears the agent key’s id', async () => {
+    const { signing, agent, backend } = signingFixture();
+    const { keyId } = await agent('planner');
+    backend.keys.set(keyId, testKey('ES256'));
+    expect(await codeOfAsync(() => signing.jwt(caller(), 'planner', JWT, stay()))).toBe('key_not_found');
+    expect(backend.signed).toHaveLength(0);
+  });
+
+  it('S9: does not sign with a host or audit key, whatever agent record names it', async () => {
+    const { signing, agent, backend } = signingFixture();
+    await agent('planner');
+    backend.purpose = 'host';
+    expect(await codeOfAsync(() => signing.jwt(caller(), 'planner', JWT, stay()))).toBe('key_not_found');
+    expect(backend.signed).toHaveLength(0);
   });
 
   it('a key that is rotated or retired meanwhile does not sign', async () => {
