@@ -7,6 +7,7 @@ import {
   octets,
   oneOf,
   optional,
+  refine,
   text,
   dictionary,
   type Infer,
@@ -91,8 +92,14 @@ export const csrRequest = object({
 export type CsrRequest = Infer<typeof csrRequest>;
 
 /** `sign/raw`: exactly one member; off unless policy names it. */
-export const rawRequest = object({
-  message: optional(octets({ max: MAX_BODY_OCTETS })),
-  digest: optional(octets({ min: 32, max: 64 })),
-});
+export const rawRequest = refine(
+  object({
+    message: optional(octets({ max: MAX_BODY_OCTETS })),
+    digest: optional(octets({ min: 32, max: 64 })),
+  }),
+  ({ message, digest }) =>
+    (message === undefined) === (digest === undefined)
+      ? 'must have exactly one of message and digest'
+      : undefined,
+);
 export type RawRequest = Infer<typeof rawRequest>;
