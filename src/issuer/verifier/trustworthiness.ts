@@ -30,7 +30,6 @@ export const TRUST = {
 /** The tier of the worst claim; `none` where nothing is claimed. */
 export function tierOf(vector: TrustworthinessVector): TrustTier {
   const claims = Object.values(vector).filter((value): value is number => value !== undefined);
-  if (claims.length === 0) return 'none';
   return worstTier(claims.map(tierOfValue));
 }
 
