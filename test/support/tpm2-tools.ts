@@ -69,3 +69,9 @@ export async function tpm2Tools(
     await flushTransient(swtpm);
   }
 }
+
+/** Handles of the transient objects that are loaded now. */
+export async function transientHandles(swtpm: TestSwtpm): Promise<readonly string[]> {
+  const { text } = await tpm2Tool(swtpm, ['tpm2_getcap', 'handles-transient']);
+  return text.match(/0x[0-9a-f]+/gi) ?? [];
+}

@@ -3,7 +3,10 @@
  * brought back by TPM2_ContextLoad, four to six times cheaper than TPM2_Load. Contexts live in memory only:
  * they die with a TPM reset, and the cache dies with the connection.
  */
-import type { EsysConnection, EsysHandle } from './esys.ts';
+import { sameOctets } from '../../wire/tpm/codec.ts';
+import { TPM_RC } from '../../wire/tpm/constants.ts';
+import { publicAreaName } from '../../wire/tpm/name.ts';
+import { TssFault, type EsysConnection, type EsysHandle } from './esys.ts';
 
 /** PC Client TPMs have at least three transient slots; libtpms has exactly three. */
 const TRANSIENT_SLOTS = 3;
@@ -53,6 +56,22 @@ export class ContextCache {
       if (this.#resident.size + slots <= TRANSIENT_SLOTS) return;
       if (!keep.includes(id)) await this.#evict(id);
     }
+  }
+
+  /**
+   * Whether every resident handle still is the object it was. Without a resource manager another program can
+   * flush an object of ours, and the next one loaded gets its number.
+   */
+  async isConsistent(): Promise<boolean> {
+    for (const handle of this.#resident.values()) {
+      try {
+        await readLoadedPublic(this.#esys, handle);
+      } catch (thrown) {
+        if (thrown instanceof TssFault) return false;
+        throw thrown;
+      }
+    }
+    return true;
   }
 
   /** Forgets an object and its context. */
@@ -115,6 +134,18 @@ export class ContextCache {
     this.#resident.delete(id);
     await this.#esys.flushContext(handle);
   }
+}
+
+/**
+ * TPMT_PUBLIC of a loaded object.
+ * @throws TssFault as if it were not loaded, where the number now belongs to another object
+ */
+export async function readLoadedPublic(esys: EsysConnection, object: EsysHandle): Promise<Uint8Array> {
+  const { outPublic } = await esys.readPublic({ object });
+  if (!sameOctets(publicAreaName(outPublic), await esys.getName(object))) {
+    throw new TssFault(TPM_RC.REFERENCE_H0, 'Esys_ReadPublic');
+  }
+  return new Uint8Array(outPublic);
 }
 
 function touch<T>(map: Map<string, T>, key: string, value: T): void {

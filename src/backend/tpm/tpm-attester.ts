@@ -8,7 +8,7 @@ import { publicAreaName } from '../../wire/tpm/name.ts';
 import { pcrDigest, serializePcrSelection, type PcrSelection } from '../../wire/tpm/pcr-selection.ts';
 import { akTemplate, EK_TEMPLATES, type EkTemplateName } from '../../wire/tpm/templates.ts';
 import type { Attester, CertifiedKey, EndorsementKey, QuotedPcrs, TpmIdentity } from '../attester.ts';
-import type { ObjectSource } from './context-cache.ts';
+import { readLoadedPublic, type ObjectSource } from './context-cache.ts';
 import { endorsementKeySource, findEndorsementKeys } from './endorsement.ts';
 import { PERMANENT, type EsysHandle, type SessionUse } from './esys.ts';
 import type { AuthDeriver } from './key-auth.ts';
@@ -19,7 +19,7 @@ import { keySource, type TpmKeyTable } from './tpm-key.ts';
 import type { SessionProtection } from './tpm-signing.ts';
 
 export interface TpmAttesterOptions {
-  readonly connection: TpmConnection;
+  readonly connection: Pick<TpmConnection, 'run'>;
   readonly keys: TpmKeyTable;
   readonly auths: AuthDeriver;
   readonly protection: SessionProtection;
@@ -32,7 +32,7 @@ const QUALIFYING_OCTETS = 32;
 const QUOTE_TRIES = 4;
 
 export class TpmAttester implements Attester {
-  readonly #connection: TpmConnection;
+  readonly #connection: Pick<TpmConnection, 'run'>;
   readonly #keys: TpmKeyTable;
   readonly #auths: AuthDeriver;
   readonly #protection: SessionProtection;
@@ -66,7 +66,7 @@ export class TpmAttester implements Attester {
     return this.#connection.run(async (tpm) => {
       const session = await tpm.sessions.use('first');
       const handle = await tpm.objects.acquire(this.#akSource(tpm, session));
-      return new Uint8Array((await tpm.esys.readPublic({ object: handle })).outPublic);
+      return readLoadedPublic(tpm.esys, handle);
     });
   }
 

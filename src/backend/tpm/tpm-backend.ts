@@ -17,6 +17,7 @@ import type {
   SignInput,
   SignOptions,
 } from '../backend.ts';
+import { readLoadedPublic } from './context-cache.ts';
 import { AuthDeriver } from './key-auth.ts';
 import { refuseAborted } from './serial-queue.ts';
 import { TpmAttester } from './tpm-attester.ts';
@@ -175,7 +176,7 @@ export class TpmBackend implements KeyBackend {
     const key = await this.#keys.get(keyId);
     const octets = await this.#connection.run(async (tpm) => {
       const handle = await tpm.objects.acquire(keySource(key, tpm, this.#auths));
-      return (await tpm.esys.readPublic({ object: handle })).outPublic;
+      return readLoadedPublic(tpm.esys, handle);
     });
     const area = parsePublicArea(octets);
     const names = Object.keys(TPMA_OBJECT) as ObjectAttribute[];

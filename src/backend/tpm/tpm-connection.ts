@@ -7,7 +7,7 @@ import { silentLogger, type Logger } from '../../base/logger.ts';
 import { KeydError, asKeydError } from '../../wire/problem.ts';
 import { TPM_RC } from '../../wire/tpm/constants.ts';
 import { ContextCache } from './context-cache.ts';
-import { EsysConnection } from './esys.ts';
+import { EsysConnection, TssFault } from './esys.ts';
 import { isTpmCode, recoveryOf, tpmError, type Recovery } from './response-code.ts';
 import { SecureSessions } from './secure-sessions.ts';
 import { SerialQueue } from './serial-queue.ts';
@@ -129,7 +129,7 @@ export class TpmConnection {
       try {
         return await work(await this.#open());
       } catch (thrown) {
-        const recovery = recoveryOf(thrown);
+        const recovery = recoveryOf(thrown) ?? (await this.#recoveryOfLostObjects(thrown));
         const error = tpmError(thrown);
         if (recovery === undefined || recoveries >= MAX_RECOVERIES) throw error;
         this.#logger.warn(
@@ -139,6 +139,13 @@ export class TpmConnection {
         await this.#recover(recovery, recoveries);
       }
     }
+  }
+
+  // An unexplained refusal may come from another object under our object's number. Looking is no attempt at
+  // authorising; only where that was so is the operation tried again.
+  async #recoveryOfLostObjects(thrown: unknown): Promise<Recovery | undefined> {
+    if (!(thrown instanceof TssFault) || this.#tpm === undefined) return undefined;
+    return (await this.#tpm.objects.isConsistent()) ? undefined : 'reopen';
   }
 
   async #recover(recovery: Recovery, recoveries: number): Promise<void> {

@@ -6,6 +6,7 @@ import { KeydError } from '../../wire/problem.ts';
 import { sameOctets } from '../../wire/tpm/codec.ts';
 import { parsePublicArea } from '../../wire/tpm/public-area.ts';
 import { signingKeyTemplate, type SigningKeyOptions } from '../../wire/tpm/templates.ts';
+import { readLoadedPublic } from './context-cache.ts';
 import type { AuthDeriver } from './key-auth.ts';
 import type { OpenTpm } from './tpm-connection.ts';
 import { isExportable, keySource, readTpmKey, type TpmKey } from './tpm-key.ts';
@@ -62,7 +63,7 @@ async function proveKey(
   { auths, protection }: KeyCreation,
 ): Promise<void> {
   const handle = await tpm.objects.acquire(keySource(key, tpm, auths));
-  const { outPublic } = await tpm.esys.readPublic({ object: handle });
+  const outPublic = await readLoadedPublic(tpm.esys, handle);
   const wanted = parsePublicArea(template);
   if (
     !sameOctets(outPublic, key.publicArea) ||

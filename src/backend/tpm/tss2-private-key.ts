@@ -6,7 +6,16 @@
  *       type OBJECT IDENTIFIER, emptyAuth [0] EXPLICIT BOOLEAN OPTIONAL, ...,
  *       parent INTEGER, pubkey OCTET STRING, privkey OCTET STRING }
  */
-import { derInteger, derOctetString, derOid, derSequence, readWhole } from '../../wire/der.ts';
+import {
+  contextTag,
+  der,
+  derBoolean,
+  derInteger,
+  derOctetString,
+  derOid,
+  derSequence,
+  readWhole,
+} from '../../wire/der.ts';
 import { TpmReader, TpmWriter } from '../../wire/tpm/codec.ts';
 
 /** id-loadablekey: TPM2_Load under the parent. */
@@ -25,10 +34,14 @@ export interface Tss2PrivateKey {
   readonly privateArea: Uint8Array;
 }
 
-/** DER. `emptyAuth` is left out: the key has an auth value, which the file does not hold. */
+/**
+ * DER. The key has an auth value, which the file does not hold. `emptyAuth` says so although it may be left
+ * out: tpm2-openssl 1.1 takes its absence for an empty auth value.
+ */
 export function encodeTss2PrivateKey(key: Tss2PrivateKey): Uint8Array {
   return derSequence(
     derOid(LOADABLE_KEY),
+    der(contextTag(0), derBoolean(false)),
     derInteger(key.parent),
     derOctetString(new TpmWriter().tpm2b(key.publicArea).toOctets()),
     derOctetString(new TpmWriter().tpm2b(key.privateArea).toOctets()),
@@ -44,6 +57,9 @@ export function decodeTss2PrivateKey(octets: Uint8Array): Tss2PrivateKey {
     const key = outer.sequence();
     const type = key.oid();
     if (type !== LOADABLE_KEY) key.fail(`is of type ${type}, not a loadable key`);
+    const emptyAuth = key.within(contextTag(0));
+    if (emptyAuth.boolean()) key.fail('has an empty auth value');
+    emptyAuth.end();
     const parent = key.smallInteger(0xffffffff);
     if (parent >>> 24 !== 0x81) key.fail('has a parent that is no persistent handle');
     const publicArea = tpm2bWithin(key.octetString(), 'pubkey', MAX_PUBLIC);
