@@ -6,6 +6,7 @@
  * workers, no writing of files by JavaScript.
  */
 import { readSync, writeSync } from 'node:fs';
+import { closeInherited } from './inherited-descriptors.ts';
 import { ModuleHostCommands } from './module-host-commands.ts';
 import { DAEMON_DESCRIPTOR, FrameReader } from './module-host-protocol.ts';
 
@@ -45,4 +46,5 @@ function writeAll(replies: readonly Buffer[]): void {
 // process, by closing the socket, or by SIGKILL.
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => undefined);
 
+closeInherited(DAEMON_DESCRIPTOR);
 serve();
