@@ -1,6 +1,6 @@
 /** EK certificates from real chips against the pinned vendor roots. Dates are set, not today's. */
 import { createHash } from 'node:crypto';
-import { describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { findPath } from '../../../../src/issuer/verifier/certificate-path.ts';
 import { Appraisal } from '../../../../src/issuer/verifier/checks.ts';
 import {
@@ -12,6 +12,7 @@ import {
   configuredRoot,
   importRoots,
   readPemBundle,
+  type EndorsementRoot,
 } from '../../../../src/issuer/verifier/endorsement-roots.ts';
 import { PINNED_ROOTS } from '../../../../src/issuer/verifier/vendor-roots.ts';
 import { rebuildEkPublic } from '../../../../src/wire/tpm/templates.ts';
@@ -27,10 +28,14 @@ const NOW = Date.UTC(2026, 0, 1) / 1000;
 const text = (path: string): string => Buffer.from(corpusFile(path)).toString('latin1');
 
 describe.runIf(hasCorpus('ekroots') && hasCorpus('ekcerts'))('EK certificates of real chips', () => {
-  const { roots, refused } = importRoots(text(ROOTS));
-  const intermediates: readonly X509Fields[] = readPemBundle(text(INTERMEDIATES)).map((der) =>
-    parseCertificate(der),
-  );
+  let roots: readonly EndorsementRoot[];
+  let refused: readonly string[];
+  let intermediates: readonly X509Fields[];
+
+  beforeAll(() => {
+    ({ roots, refused } = importRoots(text(ROOTS)));
+    intermediates = readPemBundle(text(INTERMEDIATES)).map((der) => parseCertificate(der));
+  });
 
   /** Checks 3 to 5 over what a chip has in NV. */
   function judge(stored: Uint8Array): { root: string; length: number; model: TpmModel } {
