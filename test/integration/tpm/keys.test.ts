@@ -114,18 +114,18 @@ describe('keys in a TPM', { timeout: 120_000 }, () => {
     expect(auth({})).toBe(all[0]);
   });
 
-  it('S15: another secret can not use the key, and S20: is refused without asking the TPM again', async () => {
+  it('S15: another secret can not use the key, and S20: its auth is not tried a second time', async () => {
     const key = await generate();
     const stranger = await host.open({ secret: randomBytes(32) });
+    const sign = (): Promise<unknown> => stranger.sign(key.keyId, { kind: 'message', octets: Buffer.of(1) });
     try {
-      const sign = (): Promise<unknown> =>
-        stranger.sign(key.keyId, { kind: 'message', octets: Buffer.of(1) });
       expect(await codeOfAsync(sign)).toBe('tpm_auth_failed');
-      await stranger.close();
-      const failures = Array.from({ length: 40 }, () => codeOfAsync(sign));
-      expect(new Set(await Promise.all(failures))).toEqual(new Set(['shutting_down']));
+      // Had it asked again, it would have found no TPM.
+      await swtpm.kill9();
+      expect(await codeOfAsync(sign)).toBe('tpm_auth_failed');
     } finally {
       await stranger.close();
+      await swtpm.restart();
     }
     expect(await backend.sign(key.keyId, { kind: 'message', octets: Buffer.of(1) })).toHaveLength(64);
   });
