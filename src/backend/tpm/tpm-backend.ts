@@ -37,7 +37,7 @@ export interface TpmBackendOptions {
   readonly store: KeyBlobStore;
   readonly memory: TpmMemory;
   readonly logger?: Logger;
-  /** How a key's auth travels in TPM2_Sign; `password` unless said (docs/decisions/0005). */
+  /** How a key's auth travels in TPM2_Sign; `password` unless said (docs/decisions/0006). */
   readonly sessionProtection?: SessionProtection;
   /** Offer RS256 and PS256; making an RSA key keeps a TPM busy for seconds (S20). Off unless said. */
   readonly rsa?: boolean;

@@ -252,7 +252,7 @@ export class TpmConnection {
 
 /**
  * Flushes every transient object and session that this connection can see. Through a resource manager those are
- * this process's own; without one the TPM has one user, and that is us (docs/decisions/0006).
+ * this process's own; without one the TPM has one user, and that is us (docs/decisions/0007).
  */
 async function flushEverything(esys: EsysConnection): Promise<number> {
   const handles = [

@@ -11,7 +11,7 @@ import type { OpenTpm } from './tpm-connection.ts';
 import { keySource, type TpmKey } from './tpm-key.ts';
 
 /**
- * How a key's auth value travels in TPM2_Sign (docs/decisions/0005): `password` puts it on the bus, `salted` uses an
+ * How a key's auth value travels in TPM2_Sign (docs/decisions/0006): `password` puts it on the bus, `salted` uses an
  * HMAC session salted to the SRK and does not.
  */
 export type SessionProtection = 'salted' | 'password';
