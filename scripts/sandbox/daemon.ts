@@ -32,6 +32,14 @@ export interface DaemonProcess {
   stop(): Promise<void>;
 }
 
+/** Where the daemon below `dir` listens. */
+export function daemonSockets(dir: string): { readonly socket: string; readonly adminSocket: string } {
+  return {
+    socket: join(dir, 'run', 'agentkeyd.sock'),
+    adminSocket: join(dir, 'run-admin', 'agentkeyd.sock'),
+  };
+}
+
 /** Writes secret, PIN and agentkeyd.toml; the secret stays what it was, or every key would be lost. */
 export async function provisionDaemon(options: SandboxDaemonOptions): Promise<SandboxDaemon> {
   const file = (name: string): string => join(options.dir, name);
@@ -40,8 +48,7 @@ export async function provisionDaemon(options: SandboxDaemonOptions): Promise<Sa
   if (!(await exists(file('secret')))) await writeFile(file('secret'), randomBytes(32), { mode: 0o600 });
   await writeFile(file('pin'), options.userPin, { mode: 0o600 });
   const uid = process.getuid?.() ?? 0;
-  const socket = join(file('run'), 'agentkeyd.sock');
-  const adminSocket = join(file('run-admin'), 'agentkeyd.sock');
+  const { socket, adminSocket } = daemonSockets(options.dir);
   const config = {
     state: { directory: file('state') },
     sockets: { shared: socket, admin: adminSocket },

@@ -142,10 +142,16 @@ export async function startIssuerProcess(
   issuer: SandboxIssuer,
   options: { readonly timeoutMs: number; readonly log?: number | 'ignore' | 'inherit' },
 ): Promise<IssuerProcess> {
-  const child = spawn(process.execPath, [programFile('issuer'), '--config', issuer.configFile, 'serve'], {
-    stdio: ['ignore', 'ignore', options.log ?? 'inherit'],
-    env: programEnvironment(),
-  });
+  // It dies with this process, and Ctrl-C in the terminal reaches it only through us.
+  const child = spawn(
+    'setpriv',
+    ['--pdeathsig', 'TERM', process.execPath, programFile('issuer'), '--config', issuer.configFile, 'serve'],
+    {
+      stdio: ['ignore', 'ignore', options.log ?? 'inherit'],
+      detached: true,
+      env: programEnvironment(),
+    },
+  );
   const exited = new Promise<void>((resolve) => {
     child.once('exit', () => {
       resolve();
@@ -154,7 +160,8 @@ export async function startIssuerProcess(
   const ca = await readFile(issuer.caFile, 'utf8');
   const deadline = Date.now() + options.timeoutMs;
   while (!(await isReady(issuer.url, ca))) {
-    if (child.exitCode !== null) throw new Error(`the issuer ended with exit code ${child.exitCode}`);
+    if (child.exitCode !== null || child.signalCode !== null)
+      throw new Error(`the issuer ended (${String(child.exitCode ?? child.signalCode)})`);
     if (Date.now() > deadline) {
       child.kill('SIGKILL');
       throw new Error(`the issuer was not ready within ${options.timeoutMs} ms`);

@@ -8,13 +8,15 @@ import { access, mkdir, open, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer, type AddressInfo } from 'node:net';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
-import { provisionDaemon, startDaemonProcess, waitUntilEnrolled } from './daemon.ts';
+import { daemonSockets, provisionDaemon, startDaemonProcess, waitUntilEnrolled } from './daemon.ts';
 import { writeDescription } from './description.ts';
 import { initialiseIssuerKeys, provisionIssuer, startIssuerProcess, writeHosts } from './issuer.ts';
 import { makeSofthsmToken, softhsmTokenFacts, type SofthsmToken } from './softhsm.ts';
 import { manufactureSwtpm, startSwtpm, swtpmCa } from './swtpm.ts';
 
 const ENROL_TIMEOUT_MS = 60_000;
+/** sun_path holds 108 octets, the last a NUL. */
+const MAX_SOCKET_PATH_OCTETS = 107;
 const USAGE = 'usage: npm run sandbox -- --dir DIR\n';
 
 /** What was started, newest last; ended in reverse. */
@@ -23,6 +25,7 @@ let ending = false;
 
 async function main(dir: string): Promise<void> {
   const at = (...parts: string[]): string => join(dir, ...parts);
+  checkLength(dir, daemonSockets(at('daemon')).adminSocket);
   await mkdir(dir, { recursive: true, mode: 0o700 });
   await rm(at('sandbox.json'), { force: true });
 
@@ -114,10 +117,22 @@ async function main(dir: string): Promise<void> {
   console.log(`${env.join('\n')}\n\nCtrl-C ends it; started again on the same directory it keeps its keys.`);
 }
 
+/** Before anything is made: a Unix socket's path has room for 107 octets, and the longest of ours is known. */
+function checkLength(dir: string, longestSocket: string): void {
+  const excess = Buffer.byteLength(longestSocket) - MAX_SOCKET_PATH_OCTETS;
+  if (excess > 0) {
+    throw new RangeError(
+      `${dir} is too long by ${excess} octets: ${longestSocket} would not fit into a socket address. Choose a shorter DIR`,
+    );
+  }
+}
+
 async function end(reason: string, exitCode: number): Promise<void> {
   if (ending) return;
   ending = true;
   say(reason);
+  // It says that everything is up.
+  await rm(join(dir, 'sandbox.json'), { force: true });
   for (const { name, stop } of running.toReversed()) {
     await stop().catch((thrown: unknown) => {
       say(`${name} did not stop: ${String(thrown)}`);
@@ -175,13 +190,26 @@ function say(text: string): void {
 for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) {
   process.on(signal, () => void end(`${signal}, ending`, 0));
 }
+
+const dir = directory();
 try {
-  const { values } = parseArgs({ options: { dir: { type: 'string' }, help: { type: 'boolean' } } });
-  if (values.help === true || values.dir === undefined) {
-    process.stderr.write(USAGE);
-    process.exit(values.help === true ? 0 : 2);
-  }
-  await main(resolve(values.dir));
+  await main(dir);
 } catch (thrown) {
   await end(thrown instanceof Error ? thrown.message : String(thrown), 1);
+}
+
+/** DIR of the command line; anything else ends the process. */
+function directory(): string {
+  try {
+    const { values } = parseArgs({ options: { dir: { type: 'string' }, help: { type: 'boolean' } } });
+    if (values.help === true) {
+      process.stdout.write(USAGE);
+      process.exit(0);
+    }
+    if (values.dir !== undefined && values.dir !== '') return resolve(values.dir);
+  } catch (thrown) {
+    say(thrown instanceof Error ? thrown.message : String(thrown));
+  }
+  process.stderr.write(USAGE);
+  process.exit(2);
 }

@@ -1,8 +1,8 @@
 /** `agentkey agent ...`: create, list, show, rotate, retire, export. */
-import type { Command } from 'commander';
+import { Option, type Command } from 'commander';
 import type { AgentView } from '../client/index.ts';
 import { ALGORITHMS, type Algorithm } from '../wire/algorithms.ts';
-import { Option } from 'commander';
+import { wholeNumber } from './arguments.ts';
 import { run, type GlobalOptions, type Streams } from './context.ts';
 import { describe, table } from './table.ts';
 
@@ -10,7 +10,7 @@ interface CreateFlags {
   readonly backend: 'tpm' | 'pkcs11';
   readonly algorithm: Algorithm;
   readonly admin?: boolean;
-  readonly owner?: string;
+  readonly owner?: number;
 }
 
 export function addAgentCommands(program: Command, streams: Streams): void {
@@ -25,7 +25,11 @@ export function addAgentCommands(program: Command, streams: Streams): void {
       new Option('--backend <kind>', 'where the key lives').choices(['tpm', 'pkcs11']).default('tpm'),
     )
     .addOption(new Option('--algorithm <alg>', 'JOSE algorithm').choices(ALGORITHMS).default('ES256'))
-    .option('--owner <uid>', 'uid that may use it (with --admin); default your own')
+    .addOption(
+      new Option('--owner <uid>', 'uid that may use it (with --admin); default your own').argParser(
+        wholeNumber,
+      ),
+    )
     .option('--admin', 'create over the admin socket')
     .action(async (name: string, flags: CreateFlags, command: Command) => {
       await run(
@@ -37,7 +41,7 @@ export function addAgentCommands(program: Command, streams: Streams): void {
             name,
             backend: flags.backend,
             algorithm: flags.algorithm,
-            ...(flags.owner === undefined ? {} : { ownerUid: Number(flags.owner) }),
+            ...(flags.owner === undefined ? {} : { ownerUid: flags.owner }),
           })) as AgentView,
         show,
       );
@@ -107,11 +111,10 @@ export function addAgentCommands(program: Command, streams: Streams): void {
         streams,
         flags.admin === true ? 'admin' : 'shared',
         async (client) => {
-          const { id } = (await client.agent(name)).view;
-          await client.call('DELETE', `/v1/agents/${id}`);
-          return { retired: name, id };
+          const handle = await client.agent(name);
+          return { retired: handle.name, id: handle.id, ...(await handle.retire()) };
         },
-        ({ retired }) => `${retired} is retired; see the daemon’s record for what was erased`,
+        ({ retired, erased, statement }) => `${retired} is retired (erased: ${erased}).\n${statement}`,
       );
     });
 

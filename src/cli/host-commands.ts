@@ -1,7 +1,8 @@
 /** `agentkey status`, `credential`, `attest` and `host`: what is proven, and to whom. */
 import { randomBytes } from 'node:crypto';
-import type { Command } from 'commander';
+import { Option, type Command } from 'commander';
 import type { CredentialsView } from '../client/index.ts';
+import { pcrList } from './arguments.ts';
 import { run, type GlobalOptions, type Streams } from './context.ts';
 import { describe } from './table.ts';
 
@@ -50,20 +51,22 @@ export function addHostCommands(program: Command, streams: Streams): void {
     .description('A quote of this host for a third party, with all that tpm2_checkquote needs')
     .argument('<audience>', 'who it is for; bound into the quote')
     .option('--nonce <base64url>', '16 to 64 octets from the third party; default random')
-    .option('--pcr <list>', 'PCR indices, comma separated')
+    .addOption(
+      new Option('--pcr <list>', 'PCR indices of the SHA-256 bank, comma separated').argParser(pcrList),
+    )
     .action(
       async (
         audience: string,
-        flags: { readonly nonce?: string; readonly pcr?: string },
+        flags: { readonly nonce?: string; readonly pcr?: readonly number[] },
         command: Command,
       ) => {
         const nonce = flags.nonce ?? randomBytes(32).toString('base64url');
-        const pcrs = flags.pcr === undefined ? {} : { pcrs: flags.pcr.split(',').map(Number) };
+        const pcrs = flags.pcr === undefined ? {} : { pcrs: flags.pcr };
         await run(
           globals(command),
           streams,
           'shared',
-          async (client) => client.quote({ audience, nonce, ...pcrs }),
+          async (client) => ({ audience, nonce, ...(await client.quote({ audience, nonce, ...pcrs })) }),
           describe,
         );
       },

@@ -4,6 +4,7 @@ import { createRequire } from 'node:module';
 import { Command, CommanderError, Option } from 'commander';
 import { asKeydError } from '../wire/problem.ts';
 import { addAgentCommands } from './agent-commands.ts';
+import { seconds } from './arguments.ts';
 import { addCompletionCommand } from './completion.ts';
 import type { GlobalOptions, Streams } from './context.ts';
 import { EXIT, exitCodeOf } from './exit-codes.ts';
@@ -32,7 +33,7 @@ export function buildProgram(streams: Streams): Command {
     .option('--socket <path>', 'socket of the daemon')
     .option('--admin-socket <path>', 'admin socket, used by what is marked (admin)')
     .option('--json', 'print JSON; errors become a problem document on standard error')
-    .addOption(new Option('--timeout <seconds>', 'longest wait').argParser(Number).default(30))
+    .addOption(new Option('--timeout <seconds>', 'longest wait').argParser(seconds).default(30))
     .addHelpText('after', EXIT_HELP)
     .showHelpAfterError('(--help tells more)')
     .exitOverride()
@@ -70,6 +71,11 @@ export async function main(args: readonly string[], streams: Streams): Promise<n
 }
 
 if (import.meta.main) {
+  // `agentkey agent list | head -1`: who reads no more wants no more.
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error;
+    process.exit(EXIT.ok);
+  });
   process.exitCode = await main(process.argv.slice(2), {
     out: (text) => process.stdout.write(text),
     err: (text) => process.stderr.write(text),

@@ -1,10 +1,10 @@
 /** `agentkey sign ...`: typed signing from a shell. */
-import { readFileSync } from 'node:fs';
 import { Option, type Command } from 'commander';
 import { encodeBase64url } from '../wire/base64url.ts';
-import { KeydError, asKeydError } from '../wire/problem.ts';
+import { KeydError } from '../wire/problem.ts';
 import { HTTP_PROFILES } from '../wire/socket/signing.ts';
 import { parseStrictJson } from '../wire/strict-json.ts';
+import { collect, readData } from './arguments.ts';
 import { run, type GlobalOptions, type Streams } from './context.ts';
 
 interface HttpFlags {
@@ -13,9 +13,14 @@ interface HttpFlags {
   readonly data?: string;
   readonly component: readonly string[];
   readonly nonce?: string;
+  readonly tag?: string;
 }
 
-const collect = (value: string, all: readonly string[]): readonly string[] => [...all, value];
+interface DpopFlags {
+  readonly nonce?: string;
+  readonly ath?: string;
+  readonly accessToken?: string;
+}
 
 export function addSignCommands(program: Command, streams: Streams): void {
   const sign = program.command('sign').description('Sign a typed request');
@@ -34,6 +39,7 @@ export function addSignCommands(program: Command, streams: Streams): void {
     .option('-d, --data <body>', 'the body; @FILE reads a file, @- standard input')
     .option('-c, --component <name>', 'cover this component too; repeatable', collect, [])
     .option('--nonce <challenge>', 'a verifier’s challenge')
+    .option('--tag <tag>', 'the signature’s tag parameter')
     .action(async (agent: string, method: string, targetUri: string, flags: HttpFlags, command: Command) => {
       await run(
         globals(command),
@@ -48,6 +54,7 @@ export function addSignCommands(program: Command, streams: Streams): void {
             ...(flags.data === undefined ? {} : { body: readData(flags.data) }),
             ...(flags.component.length === 0 ? {} : { components: flags.component }),
             ...(flags.nonce === undefined ? {} : { nonce: flags.nonce }),
+            ...(flags.tag === undefined ? {} : { tag: flags.tag }),
           }),
         (headers) =>
           Object.entries(headers)
@@ -64,19 +71,23 @@ export function addSignCommands(program: Command, streams: Streams): void {
     .argument('<uri>', 'URI without query and fragment (htu)')
     .option('--nonce <nonce>', 'the server’s nonce')
     .option('--ath <hash>', 'hash of the access token')
+    .option('--access-token <token>', 'the token itself, hashed by the daemon; @FILE reads a file')
     .action(
       async (
         agent: string,
         htm: string,
         htu: string,
-        flags: { readonly nonce?: string; readonly ath?: string },
+        { accessToken, ...flags }: DpopFlags,
         command: Command,
       ) => {
+        const token = accessToken === undefined ? {} : { accessToken: text(accessToken) };
         await run(
           globals(command),
           streams,
           'shared',
-          async (client) => ({ proof: await (await client.agent(agent)).signDpop({ htm, htu, ...flags }) }),
+          async (client) => ({
+            proof: await (await client.agent(agent)).signDpop({ htm, htu, ...flags, ...token }),
+          }),
           ({ proof }) => proof,
         );
       },
@@ -160,16 +171,11 @@ function headerField(field: string): readonly [string, string] {
   return [field.slice(0, colon).trim(), field.slice(colon + 1).trim()];
 }
 
-function readData(argument: string): Uint8Array {
-  if (!argument.startsWith('@')) return Buffer.from(argument);
-  const file = argument.slice(1);
-  try {
-    return readFileSync(file === '-' ? 0 : file);
-  } catch (thrown) {
-    throw new KeydError('malformed_request', `can not read ${file}: ${asKeydError(thrown).message}`, {
-      cause: thrown,
-    });
-  }
+/** A file's last newline is no part of a token. */
+function text(argument: string): string {
+  return Buffer.from(readData(argument))
+    .toString('utf8')
+    .replace(/\r?\n$/, '');
 }
 
 function jsonObject(argument: string): Readonly<Record<string, unknown>> {

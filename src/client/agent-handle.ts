@@ -1,17 +1,18 @@
 /** One agent: typed signing, credentials, and a fetch that signs. The key stays where it is. */
 import { encodeBase64url, decodeBase64url } from '../wire/base64url.ts';
-import { WIT_HEADER } from '../wire/credential-claims.ts';
 import type { PublicJwk } from '../wire/jwk.ts';
-import type { AgentView, CredentialsView } from '../wire/socket/agents.ts';
+import type { AgentView, CredentialsView, RotateAgentRequest } from '../wire/socket/agents.ts';
 import type { CsrRequest, DpopRequest } from '../wire/socket/signing.ts';
+import { CredentialedSigner } from './credentialed-signer.ts';
 import type { HttpMessageInput } from './http-message-input.ts';
+import { ERASED_FIELD, parseRetirement, type Retirement } from './retirement.ts';
 import { signingFetch, type SigningFetchOptions } from './signing-fetch.ts';
 import type { CallOptions, SocketTransport } from './socket-transport.ts';
 
 export class AgentHandle {
   readonly #transport: SocketTransport;
   readonly #view: AgentView;
-  #credentials: CredentialsView | undefined;
+  readonly #credentialed = new CredentialedSigner(this);
 
   constructor(transport: SocketTransport, view: AgentView) {
     this.#transport = transport;
@@ -94,15 +95,25 @@ export class AgentHandle {
     return (await this.#transport.call('POST', `${this.#path}/credentials`, {}, options)) as CredentialsView;
   }
 
-  /** A new key under the same name and id; the old one is destroyed. */
-  async rotate(options: CallOptions = {}): Promise<AgentHandle> {
-    const view = await this.#transport.call('POST', `${this.#path}/rotate`, {}, options);
+  /**
+   * A new key under the same name and id; the old one is destroyed. Use the handle it returns: `kid` and
+   * `publicJwk` of this one stay what they were.
+   * @param reason `compromise` where the old key may have been misused; default `routine`
+   */
+  async rotate({
+    reason,
+    ...options
+  }: CallOptions & { readonly reason?: 'routine' | 'compromise' } = {}): Promise<AgentHandle> {
+    const request: RotateAgentRequest = { ...(reason === undefined ? {} : { reason }) };
+    const view = await this.#transport.call('POST', `${this.#path}/rotate`, request, options);
     return new AgentHandle(this.#transport, view as AgentView);
   }
 
-  /** Destroys the key; the name is never used again. */
-  async retire(options: CallOptions = {}): Promise<void> {
-    await this.#transport.call('DELETE', this.#path, undefined, options);
+  /** Destroys the key; the name is never used again. The answer says what was erased (S15). */
+  async retire(options: CallOptions = {}): Promise<Retirement> {
+    const { headers } = await this.#transport.exchange('DELETE', this.#path, undefined, options);
+    const field = headers[ERASED_FIELD];
+    return parseRetirement(typeof field === 'string' ? field : undefined);
   }
 
   /**
@@ -111,18 +122,15 @@ export class AgentHandle {
    * `rfc9421` the agent's WIT is attached, so that a server can know the key; `attach` replaces that.
    */
   fetch(options: SigningFetchOptions = {}): typeof fetch {
-    const attach = options.profile === 'aauth' ? undefined : async () => this.#witHeader();
-    return signingFetch(this, { ...(attach === undefined ? {} : { attach }), ...options });
-  }
-
-  /** The WIT as a header, fetched anew from the daemon when it is due for renewal. */
-  async #witHeader(): Promise<Readonly<Record<string, string>>> {
-    const renewAt = this.#credentials?.renewAt ?? null;
-    if (this.#credentials === undefined || renewAt === null || Date.parse(renewAt) <= Date.now()) {
-      this.#credentials = await this.credentials();
-    }
-    const { wit } = this.#credentials;
-    return wit === null ? {} : { [WIT_HEADER]: wit };
+    const { profile = 'rfc9421', attach } = options;
+    const signer = this.#credentialed;
+    const signHttpMessage =
+      profile === 'aauth'
+        ? signer.signWithAgentToken.bind(signer)
+        : attach === undefined
+          ? signer.signWithWit.bind(signer)
+          : this.signHttpMessage.bind(this);
+    return signingFetch({ signHttpMessage }, options);
   }
 
   get #path(): string {

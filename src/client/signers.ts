@@ -1,5 +1,6 @@
 /** Signer objects that other libraries take. */
 import { jwkHttpSignatureName } from '../wire/jwk.ts';
+import { KeydError } from '../wire/problem.ts';
 import type { AgentHandle } from './agent-handle.ts';
 
 /** The key that `http-message-signatures` wants. */
@@ -13,10 +14,13 @@ export interface MessageSigningKey {
  * A key for `http-message-signatures` and libraries like it. They build the signature base themselves, so
  * this signs raw octets, and the daemon refuses (`raw_signing_off`) unless policy names raw signing for
  * this agent. Prefer `agent.fetch` or `agent.signHttpMessage`, which need no such permission.
+ * @throws KeydError `unsupported_algorithm` where RFC 9421 has no name for the key's algorithm
  */
 export function rawMessageSigner(agent: AgentHandle): MessageSigningKey {
   const alg = jwkHttpSignatureName(agent.publicJwk);
-  if (alg === undefined) throw new TypeError(`RFC 9421 has no name for ${agent.publicJwk.alg}`);
+  if (alg === undefined) {
+    throw new KeydError('unsupported_algorithm', `RFC 9421 has no name for ${agent.publicJwk.alg}`);
+  }
   return {
     id: agent.kid,
     alg,

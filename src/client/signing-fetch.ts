@@ -27,7 +27,9 @@ export function signingFetch(signer: HttpMessageSigner, options: SigningFetchOpt
   return async (input, init) => {
     const wanted = new Request(input, init);
     let body = await readBody(wanted);
-    let { method, url } = wanted;
+    let method: string = wanted.method;
+    // A fragment is the caller's own business: it is neither sent nor signed.
+    let url = withoutFragment(wanted.url);
     for (let hops = 0; ; hops += 1) {
       const headers = new Headers(wanted.headers);
       for (const [name, value] of Object.entries((await options.attach?.()) ?? {})) headers.set(name, value);
@@ -58,7 +60,7 @@ export function signingFetch(signer: HttpMessageSigner, options: SigningFetchOpt
         method = method === 'HEAD' ? 'HEAD' : 'GET';
         body = undefined;
       }
-      url = next;
+      url = withoutFragment(next);
     }
   };
 }
@@ -79,6 +81,10 @@ async function readBody(request: Request): Promise<Uint8Array | undefined> {
     chunks.push(chunk);
   }
   return Buffer.concat(chunks);
+}
+
+function withoutFragment(url: string): string {
+  return url.replace(/#.*$/s, '');
 }
 
 function redirectTarget(

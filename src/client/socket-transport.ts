@@ -1,5 +1,5 @@
 /** HTTP/1.1 with JSON over a Unix socket: the SDK's only way to the daemon. */
-import { Agent, request as httpRequest } from 'node:http';
+import { Agent, request as httpRequest, type ClientRequest, type IncomingMessage } from 'node:http';
 import { KeydError, asKeydError, isErrorCode } from '../wire/problem.ts';
 
 const MAX_ANSWER_OCTETS = 4 * 1024 * 1024;
@@ -11,9 +11,24 @@ export interface TransportOptions {
 }
 
 export interface CallOptions {
+  /** Ends the call, which then rejects with the signal's reason. */
   readonly signal?: AbortSignal | undefined;
   /** Makes a mutating call safe to repeat. */
   readonly idempotencyKey?: string | undefined;
+}
+
+/** A successful answer. */
+export interface Answer {
+  /** Undefined where there was no content. */
+  readonly json: unknown;
+  /** Lower-case names. */
+  readonly headers: IncomingMessage['headers'];
+}
+
+interface Received {
+  readonly status: number;
+  readonly headers: IncomingMessage['headers'];
+  readonly text: string;
 }
 
 /** Keeps connections open, so that the daemon identifies a caller once per connection and not per call. */
@@ -31,12 +46,18 @@ export class SocketTransport {
 
   /**
    * One call; the parsed JSON answer, or `undefined` for 204.
-   * @throws KeydError the daemon's problem by its code; `daemon_unreachable` where nobody listens
+   * @throws KeydError the daemon's problem by its code; `daemon_unreachable` where nobody listens;
+   *   `deadline_exceeded` where no answer came in time
    */
   async call(method: string, path: string, body?: unknown, options: CallOptions = {}): Promise<unknown> {
+    return (await this.exchange(method, path, body, options)).json;
+  }
+
+  /** As `call`, with the header fields of the answer. */
+  async exchange(method: string, path: string, body?: unknown, options: CallOptions = {}): Promise<Answer> {
     const octets = body === undefined ? undefined : Buffer.from(JSON.stringify(body));
-    const { status, text } = await this.#exchange(method, path, octets, options);
-    if (status >= 200 && status < 300) return text === '' ? undefined : (JSON.parse(text) as unknown);
+    const { status, headers, text } = await this.#send(method, path, octets, options);
+    if (status >= 200 && status < 300) return { json: parseAnswer(status, text), headers };
     throw problemError(status, text);
   }
 
@@ -44,47 +65,39 @@ export class SocketTransport {
     this.#agent.destroy();
   }
 
-  async #exchange(
+  async #send(
     method: string,
     path: string,
     body: Buffer | undefined,
     options: CallOptions,
-  ): Promise<{ status: number; text: string }> {
+  ): Promise<Received> {
     const timeout = AbortSignal.timeout(this.#options.timeoutMs);
     const signal = options.signal === undefined ? timeout : AbortSignal.any([options.signal, timeout]);
-    return new Promise((resolve, reject) => {
-      const request = httpRequest({
-        socketPath: this.#options.socketPath,
-        agent: this.#agent,
-        method,
-        path,
-        signal,
-        headers: {
-          accept: 'application/json, application/problem+json',
-          ...(body === undefined
-            ? {}
-            : { 'content-type': 'application/json', 'content-length': body.length }),
-          ...(options.idempotencyKey === undefined ? {} : { 'idempotency-key': options.idempotencyKey }),
-        },
-      });
-      request.on('error', (cause) => {
-        reject(timeout.aborted || options.signal?.aborted === true ? cause : this.#unreachable(cause));
-      });
-      request.on('response', (response) => {
-        let text = '';
-        response.setEncoding('utf8');
-        response.on('data', (chunk: string) => {
-          text += chunk;
-          if (text.length > MAX_ANSWER_OCTETS)
-            response.destroy(new RangeError('the daemon’s answer is too long'));
-        });
-        response.on('error', reject);
-        response.on('end', () => {
-          resolve({ status: response.statusCode ?? 0, text });
-        });
-      });
-      request.end(body);
+    const request = httpRequest({
+      socketPath: this.#options.socketPath,
+      agent: this.#agent,
+      method,
+      path,
+      signal,
+      headers: {
+        accept: 'application/json, application/problem+json',
+        ...(body === undefined ? {} : { 'content-type': 'application/json', 'content-length': body.length }),
+        ...(options.idempotencyKey === undefined ? {} : { 'idempotency-key': options.idempotencyKey }),
+      },
     });
+    try {
+      return await received(request, body);
+    } catch (thrown) {
+      if (options.signal?.aborted === true) throw options.signal.reason;
+      if (timeout.aborted) throw this.#tooLate(thrown);
+      throw thrown instanceof KeydError ? thrown : this.#unreachable(asKeydError(thrown));
+    }
+  }
+
+  #tooLate(cause: unknown): KeydError {
+    const { socketPath, timeoutMs } = this.#options;
+    const message = `the daemon on ${socketPath} did not answer within ${timeoutMs} ms`;
+    return new KeydError('deadline_exceeded', message, { cause });
   }
 
   #unreachable(cause: Error): KeydError {
@@ -96,16 +109,47 @@ export class SocketTransport {
   }
 }
 
-function problemError(status: number, text: string): KeydError {
-  let problem: Readonly<Record<string, unknown>> = {};
-  try {
-    problem = JSON.parse(text) as Readonly<Record<string, unknown>>;
-  } catch (thrown) {
-    return new KeydError('internal', `the daemon answered ${status} without a problem document`, {
-      cause: asKeydError(thrown),
+function received(request: ClientRequest, body: Buffer | undefined): Promise<Received> {
+  return new Promise((resolve, reject) => {
+    request.on('error', reject);
+    request.on('response', (response) => {
+      const chunks: Buffer[] = [];
+      let octets = 0;
+      response.on('data', (chunk: Buffer) => {
+        octets += chunk.length;
+        chunks.push(chunk);
+        if (octets > MAX_ANSWER_OCTETS)
+          response.destroy(new KeydError('internal', 'the daemon’s answer is too long'));
+      });
+      response.on('error', reject);
+      response.on('end', () => {
+        const { statusCode = 0, headers } = response;
+        resolve({ status: statusCode, headers, text: Buffer.concat(chunks).toString('utf8') });
+      });
     });
+    request.end(body);
+  });
+}
+
+function parseAnswer(status: number, text: string): unknown {
+  if (text === '') return undefined;
+  try {
+    return JSON.parse(text) as unknown;
+  } catch (cause) {
+    throw new KeydError('internal', `the daemon answered ${status} without JSON`, { cause });
   }
-  const { code, detail, title, faults, retryAfterSeconds } = problem;
+}
+
+function problemError(status: number, text: string): KeydError {
+  let problem: unknown;
+  try {
+    problem = JSON.parse(text) as unknown;
+  } catch (cause) {
+    return new KeydError('internal', `the daemon answered ${status} without a problem document`, { cause });
+  }
+  const { code, detail, title, faults, retryAfterSeconds } = (problem ?? {}) as Readonly<
+    Record<string, unknown>
+  >;
   const message =
     typeof detail === 'string' ? detail : typeof title === 'string' ? title : `status ${status}`;
   return new KeydError(typeof code === 'string' && isErrorCode(code) ? code : 'internal', message, {

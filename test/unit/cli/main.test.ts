@@ -114,6 +114,6 @@ describe('agentkey', () => {
     const { code, out } = await agentkey('completion', shell);
     expect(code).toBe(0);
     for (const word of ['agent', 'create', 'rotate', 'sign', 'http', '--json', '--pcr'])
-      expect(out).toContain(word);
+      expect(out).toContain(shell === 'fish' ? word.replace(/^--/, '-l ') : word);
   });
 });
