@@ -8,6 +8,7 @@ import {
   type Standing,
 } from '../wire/issuance/enrolment.ts';
 import { toJson } from '../wire/json-octets.ts';
+import { jwkThumbprint, type PublicJwk } from '../wire/jwk.ts';
 import { KeydError } from '../wire/problem.ts';
 import { nowSeconds, QUOTED_PCRS, QUOTED_PCRS_JSON, type IssuerContext } from './issuer-context.ts';
 import { beginStanding, standingAnswer } from './standing-service.ts';
@@ -34,6 +35,7 @@ export async function beginEnrolment(
   request: EnrolRequest,
   network: string,
 ): Promise<EnrolChallenge> {
+  refuseToken(request);
   const candidate = await appraiseCandidate(context, request, network);
   const { secret, credential } = makeEnrolmentCredential(candidate);
   const { session, challenge } = await context.challenges.open(
@@ -44,6 +46,15 @@ export async function beginEnrolment(
     nowSeconds(context),
   );
   return { session, challenge, credential, pcrSelection: QUOTED_PCRS_JSON };
+}
+
+/** A token selects a pre-approved group (DECISIONS 11); without groups it could only be ignored in silence. */
+function refuseToken({ enrolmentToken }: EnrolRequest): void {
+  if (enrolmentToken === undefined) return;
+  throw new KeydError(
+    'host_not_approved',
+    'this issuer has no enrolment groups; leave issuer.enrolment_token out and have the host approved in hosts.toml',
+  );
 }
 
 /**
@@ -73,6 +84,7 @@ export async function finishEnrolment(
     pcrSelection: QUOTED_PCRS,
     stored: before?.boot,
   });
+  await refuseAgentKeys(context, [appraised.hostKey, appraised.auditKey]);
   const { akId } = appraised.ak;
   const renewed = await beginStanding(context, { ...appraised, akId }, challenge.claims.nonce);
   const host = {
@@ -99,6 +111,15 @@ export async function finishEnrolment(
     'a host enrolled',
   );
   return standingAnswer(context, host);
+}
+
+/** A key that agents' callers have had sign things authenticates no host (S1). */
+async function refuseAgentKeys(context: IssuerContext, keys: readonly PublicJwk[]): Promise<void> {
+  for (const key of keys) {
+    if (await context.store.issuances.isAgentKey(jwkThumbprint(key))) {
+      throw new KeydError('evidence_invalid', 'host key and audit key must never have been an agent’s');
+    }
+  }
 }
 
 async function appraiseCandidate(

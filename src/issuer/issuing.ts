@@ -58,7 +58,7 @@ export async function beginIssuance(
  * M7 to M8.
  * @param body M7 as it was sent: its hash is kept with the issuance
  * @throws KeydError `session_unknown`, `evidence_invalid`, `appraisal_denied`, `host_not_approved`,
- *   `name_not_permitted`, `name_in_use`
+ *   `name_not_permitted`, `name_in_use`, `conflict`
  */
 export async function finishIssuance(
   context: IssuerContext,
@@ -86,7 +86,10 @@ export async function finishIssuance(
     nowSeconds: now,
   });
   await context.store.hosts.rememberBoot(host.akId, appraised.boot);
+  const thumbprint = jwkThumbprint(appraised.jwk);
+  await refuseHostKey(context, host, thumbprint);
   await context.store.issuances.bindName(approved.label, req.name, req.agentId, now);
+  await context.store.issuances.bindKey(thumbprint, approved.label, req.agentId);
   const name = parseAgentName(req.name);
   const facts: IssuanceFacts = {
     req,
@@ -149,6 +152,14 @@ function approvedHost(context: IssuerContext, host: EnrolledHost): ApprovedHost 
     throw new KeydError('host_not_approved', 'the approval of this host was withdrawn');
   }
   return approved;
+}
+
+/** A key that speaks for a host or signs its checkpoints speaks for no agent (S1, DECISIONS 11). */
+async function refuseHostKey(context: IssuerContext, host: EnrolledHost, thumbprint: string): Promise<void> {
+  const isAuditKey = jwkThumbprint(host.auditKey) === thumbprint;
+  if (isAuditKey || (await context.store.hosts.byHostKey(thumbprint)) !== undefined) {
+    throw new KeydError('evidence_invalid', 'the key is a host key or an audit key; an agent has its own');
+  }
 }
 
 function requireStanding(host: EnrolledHost, now: number): void {

@@ -65,6 +65,30 @@ export class IssuanceLog {
     });
   }
 
+  /**
+   * Binds a key to an agent, for ever. A CSR for a token's key has no nonce, so that a copy of another host's
+   * would otherwise get that host's key a second name.
+   * @throws KeydError `conflict` where the key is another agent's
+   */
+  bindKey(keyThumbprint: string, hostLabel: string, agentId: string): Promise<void> {
+    return settled(() => {
+      this.#database
+        .prepare(
+          'INSERT INTO agent_keys (key_thumbprint, host_label, agent_id) VALUES (?, ?, ?) ON CONFLICT DO NOTHING',
+        )
+        .run(keyThumbprint, hostLabel, agentId);
+      const holder = this.#keyHolder(keyThumbprint);
+      if (holder?.hostLabel !== hostLabel || holder.agentId !== agentId) {
+        throw new KeydError('conflict', 'this key is or was that of another agent; make a key of its own');
+      }
+    });
+  }
+
+  /** Whether credentials were ever issued for this key. */
+  isAgentKey(keyThumbprint: string): Promise<boolean> {
+    return settled(() => this.#keyHolder(keyThumbprint) !== undefined);
+  }
+
   /** Appends an entry, durable before what it records is given out, and returns its sequence number. */
   append(entry: IssuanceEntry): Promise<number> {
     return settled(() => {
@@ -104,6 +128,15 @@ export class IssuanceLog {
         .all(from, limit)
         .map((row) => ({ sequence: integerOf(row, 'sequence'), entry: jsonOf(row, 'entry') })),
     );
+  }
+
+  #keyHolder(keyThumbprint: string): { readonly hostLabel: string; readonly agentId: string } | undefined {
+    const row = this.#database
+      .prepare('SELECT host_label, agent_id FROM agent_keys WHERE key_thumbprint = ?')
+      .get(keyThumbprint);
+    return row === undefined
+      ? undefined
+      : { hostLabel: textOf(row, 'host_label'), agentId: textOf(row, 'agent_id') };
   }
 
   #addName(hostLabel: string, name: string, agentId: string, nowSeconds: number): void {

@@ -96,4 +96,18 @@ BEGIN SELECT RAISE(ABORT, 'the issuance log is append-only'); END;
 CREATE TRIGGER issuances_are_never_removed BEFORE DELETE ON issuances
 BEGIN SELECT RAISE(ABORT, 'the issuance log is append-only'); END;
 `,
+  `
+-- One key is one agent's: a second name for it would let what it signs be told two ways.
+CREATE TABLE agent_keys (
+  key_thumbprint TEXT PRIMARY KEY,
+  host_label TEXT NOT NULL,
+  agent_id TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+INSERT INTO agent_keys (key_thumbprint, host_label, agent_id)
+  SELECT key_thumbprint, host_label, agent_id FROM issuances WHERE true ON CONFLICT DO NOTHING;
+CREATE TRIGGER agent_keys_are_never_rebound BEFORE UPDATE ON agent_keys
+BEGIN SELECT RAISE(ABORT, 'agent keys are never bound again'); END;
+CREATE TRIGGER agent_keys_are_never_freed BEFORE DELETE ON agent_keys
+BEGIN SELECT RAISE(ABORT, 'agent keys are never freed'); END;
+`,
 ];
