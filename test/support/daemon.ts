@@ -17,6 +17,8 @@ export interface TestDaemonOptions {
   readonly issuer?: { readonly url: string; readonly caFile: string };
   /** Sections that are added to the configuration, or take the place of its own. */
   readonly config?: Readonly<Record<string, unknown>>;
+  /** Where `config` put the sockets, if it did. */
+  readonly paths?: { readonly shared: string; readonly admin: string };
   /** Environment beside what a daemon needs. */
   readonly env?: NodeJS.ProcessEnv;
   /** Wait for every configured backend (default), or only for READY. */
@@ -122,8 +124,8 @@ class DaemonProcess implements TestDaemon {
     this.dir = temp.path;
     this.configFile = join(temp.path, 'agentkeyd.toml');
     this.stateDirectory = join(temp.path, 'state');
-    this.socketPath = join(temp.path, 's');
-    this.adminSocketPath = join(temp.path, 'a/s');
+    this.socketPath = options.paths?.shared ?? join(temp.path, 's');
+    this.adminSocketPath = options.paths?.admin ?? join(temp.path, 'a/s');
     this.#options = options;
     this.#removeFolder = () => temp.remove();
   }

@@ -1,5 +1,6 @@
 /** A plain HTTP client over Unix sockets that sends exactly what a test says, and raw octets if need be. */
 import { Agent, request as httpRequest, type IncomingHttpHeaders } from 'node:http';
+import { spawn } from 'node:child_process';
 import { connect, type Socket } from 'node:net';
 
 export interface SocketAnswer {
@@ -101,4 +102,39 @@ function parse(text: string): unknown {
   } catch {
     return undefined;
   }
+}
+
+// Plain octets to a Unix socket and back, from a process of its own.
+const RELAY = `
+use strict; use Socket; local $/;
+socket(my $s, PF_UNIX, SOCK_STREAM, 0) or die; connect($s, pack_sockaddr_un($ARGV[0])) or die "connect: $!";
+syswrite($s, <STDIN>); my $answer = ''; while (sysread($s, my $more, 65536)) { $answer .= $more } print $answer;
+`;
+
+/** One request as another user; only root can. Answers 0 where the socket may not be connected to. */
+export async function requestAs(
+  uid: number,
+  socketPath: string,
+  method: string,
+  path: string,
+  body?: unknown,
+): Promise<{ readonly status: number; readonly json: unknown }> {
+  const content = body === undefined ? '' : JSON.stringify(body);
+  const child = spawn(
+    'setpriv',
+    [`--reuid=${uid}`, `--regid=${uid}`, '--clear-groups', 'perl', '-e', RELAY, socketPath],
+    { stdio: ['pipe', 'pipe', 'pipe'], timeout: TIMEOUT_MS },
+  );
+  const chunks: Buffer[] = [];
+  child.stdout.on('data', (chunk: Buffer) => chunks.push(chunk));
+  child.stdin.on('error', () => undefined);
+  child.stdin.end(
+    `${method} ${path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n` +
+      (content === ''
+        ? '\r\n'
+        : `Content-Type: application/json\r\nContent-Length: ${Buffer.byteLength(content)}\r\n\r\n${content}`),
+  );
+  await new Promise((resolve) => child.on('close', resolve));
+  const [head = '', text = ''] = Buffer.concat(chunks).toString().split('\r\n\r\n', 2);
+  return { status: Number(head.split(' ')[1] ?? 0), json: parse(text) };
 }
