@@ -1,7 +1,7 @@
 /** The request that reached this server, rebuilt under a name that configuration gave it (S5). */
 import { BlockList, isIP } from 'node:net';
 import { fieldValues, isFieldValue, isToken, trimOws, type FieldLine } from '../wire/field-lines.ts';
-import { OVERRIDE_FIELDS } from '../wire/header-rules.ts';
+import { isOverrideField } from '../wire/header-rules.ts';
 import { KeydError } from '../wire/problem.ts';
 import { parseTargetUri, type TargetUri } from '../wire/target-uri.ts';
 
@@ -99,8 +99,7 @@ function checkLines(request: ReceivedRequest): void {
     refuse(`there are more than ${MAX_HEADER_LINES} header lines`);
   for (const [name, value] of request.headers) {
     if (!isToken(name)) refuse('a field name is no token');
-    if (OVERRIDE_FIELDS.has(name.toLowerCase()))
-      refuse(`${name} asks for another request than the signed one`);
+    if (isOverrideField(name)) refuse(`${name} asks for another request than the signed one`);
     if (name.toLowerCase() === 'host' && !isFieldValue(value)) refuse('the Host field is malformed');
   }
 }

@@ -19,7 +19,7 @@ const HOP_BY_HOP = new Set([
 ]);
 
 /** Fields by which frameworks run another method or path than the one in the request line. */
-export const OVERRIDE_FIELDS: ReadonlySet<string> = new Set([
+const OVERRIDE_FIELDS: ReadonlySet<string> = new Set([
   'x-http-method',
   'x-http-method-override',
   'x-method-override',
@@ -28,13 +28,18 @@ export const OVERRIDE_FIELDS: ReadonlySet<string> = new Set([
   'x-rewrite-url',
 ]);
 
-/** Fields by which a proxy tells the authority it was asked for; a caller has no business with them. */
+/** Fields by which a proxy tells what it was asked for; a caller has no business with them. */
 const FORWARDING_FIELDS = new Set([
   'forwarded',
   'x-forwarded-host',
+  'x-forwarded-method',
+  'x-forwarded-path',
   'x-forwarded-port',
   'x-forwarded-prefix',
   'x-forwarded-proto',
+  'x-forwarded-uri',
+  'x-original-host',
+  'x-original-uri',
 ]);
 
 /** Fields the daemon builds itself; `signature` and everything that begins with it as well. */
@@ -60,14 +65,14 @@ export function checkCallerHeaders(lines: readonly FieldLine[], rules: HeaderRul
   if (lines.reduce((sum, [name, value]) => sum + name.length + value.length, 0) > MAX_OCTETS) {
     refuse(`the headers are longer than ${MAX_OCTETS} octets`);
   }
+  const single = new Set([...ALWAYS_SINGLE, ...[...rules.single].map(readName)]);
   const seen = new Set<string>();
   for (const [given, value] of lines) {
     if (!isToken(given)) refuse(`${JSON.stringify(given.slice(0, 64))} is no field name`);
-    const name = given.toLowerCase();
+    const name = readName(given);
     if (!isFieldValue(value)) refuse(`${name} has a line break, a control or a non-ASCII character`);
     checkName(name);
-    if (seen.has(name) && (ALWAYS_SINGLE.has(name) || rules.single.has(name)))
-      refuse(`${name} is there twice`);
+    if (seen.has(name) && single.has(name)) refuse(`${name} is there twice`);
     seen.add(name);
     if (name === 'host' && trimOws(value) !== rules.target.authority) {
       refuse(`host is not ${rules.target.authority}, the authority of the target`);
@@ -84,6 +89,16 @@ const ALWAYS_SINGLE = new Set([
   'content-encoding',
   'authorization',
 ]);
+
+/** Whether frameworks may take the field for a command to run another request. */
+export function isOverrideField(name: string): boolean {
+  return OVERRIDE_FIELDS.has(readName(name));
+}
+
+/** The name as servers may read it: in lower case, and to CGI and its heirs (RFC 3875 §4.1.18) `_` is `-`. */
+function readName(given: string): string {
+  return given.toLowerCase().replaceAll('_', '-');
+}
 
 function checkName(name: string): void {
   if (HOP_BY_HOP.has(name)) refuse(`${name} is a hop-by-hop field`);

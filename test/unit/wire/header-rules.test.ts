@@ -8,7 +8,7 @@ import { codeOf } from '../../support/code-of.ts';
 
 const rules = {
   target: parseTargetUri('https://api.example:8443/'),
-  single: new Set(['x-judged']),
+  single: new Set(['x-judged', 'x_covered']),
   contentOctets: 5,
 };
 const check = (...lines: FieldLine[]): unknown => codeOf(() => { checkCallerHeaders(lines, rules); }); // prettier-ignore
@@ -60,6 +60,12 @@ describe('checkCallerHeaders', () => {
     ['a third method override', ['X-Method-Override', 'DELETE']],
     ['a path override', ['X-Original-URL', '/admin']],
     ['another path override', ['X-Rewrite-URL', '/admin']],
+    ['a method override as CGI reads it', ['X_HTTP_Method_Override', 'DELETE']],
+    ['a hop-by-hop field as CGI reads it', ['Transfer_Encoding', 'chunked']],
+    ['a digest as CGI reads it', ['Content_Digest', 'sha-256=:AA==:']],
+    ['another host as CGI reads it', ['X_Forwarded_Host', 'evil.example']],
+    ['x-forwarded-uri', ['X-Forwarded-Uri', '/admin']],
+    ['x-original-uri', ['X-Original-URI', '/admin']],
     ['x-forwarded-host', ['X-Forwarded-Host', 'evil.example']],
     ['forwarded', ['Forwarded', 'host=evil.example']],
     ['another length', ['Content-Length', '6']],
@@ -76,6 +82,13 @@ describe('checkCallerHeaders', () => {
       expect(check([name, value], [name.toUpperCase(), value])).toBe('invalid_header');
     },
   );
+
+  it('S7: refuses a judged field beside one that CGI can not tell from it', () => {
+    expect(check(['authorization', 'x'], ['Authorization', 'x'])).toBe('invalid_header');
+    expect(check(['x-judged', 'a'], ['x_judged', 'b'])).toBe('invalid_header');
+    expect(check(['content-type', 'a/b'], ['Content_Type', 'c/d'])).toBe('invalid_header');
+    expect(check(['x_covered', 'a'], ['X_Covered', 'b'])).toBe('invalid_header');
+  });
 
   it('bounds lines and octets', () => {
     expect(check(...Array.from({ length: 129 }, (): FieldLine => ['x', 'a']))).toBe('invalid_header');
