@@ -285,6 +285,14 @@ describe('an altered request', () => {
       'verification_failed',
     ],
     [
+      'a method override added as CGI reads it',
+      (r: ReceivedRequest) => ({
+        ...r,
+        headers: [...r.headers, ['X_HTTP_METHOD_OVERRIDE', 'DELETE'] as const],
+      }),
+      'verification_failed',
+    ],
+    [
       'digest and body',
       (r: ReceivedRequest) => ({
         ...withHeader(r, 'content-digest', 'sha-256=:AAAA:'),
@@ -543,6 +551,13 @@ describe('assurance', () => {
   it('a token that claims nothing counts as software', async () => {
     const text = agentToken(provider, agent, { nowSeconds, claims: { [ATTESTATION_CLAIM]: undefined } });
     expect(await refusal(aauth({}, text))).toBe('appraisal_denied');
+  });
+
+  it('a token of a development policy counts as software, whatever level it names', async () => {
+    const claims = { [ATTESTATION_CLAIM]: { level: 'asserted', developmentPolicy: 'sandbox' } };
+    const request = (): ReceivedRequest => aauth({}, agentToken(provider, agent, { nowSeconds, claims }));
+    expect(await refusal(request())).toBe('appraisal_denied');
+    expect(await refusal(request(), { acceptSoftware: true })).toBeUndefined();
   });
 
   it('a minimum is held', async () => {
