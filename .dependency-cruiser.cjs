@@ -38,7 +38,7 @@ const ROOMS = {
 const PACKAGES = {
   express: '^src/(socket|issuer|verify)/',
   pkcs11js: '^src/backend/pkcs11/',
-  'node-forge': '^src/(issuer/|signing/csr[.]ts$)',
+  'node-forge': '^src/(issuer/|signing/certification-request[.]ts$)',
   jose: '^src/(issuance|issuer)/',
   'prom-client': '^src/socket/',
   pino: '^src/base/logger[.]ts$',

@@ -1,19 +1,13 @@
 /** PKCS#10 (RFC 2986) in two steps, because the key that signs it is in hardware. */
-import {
-  contextTag,
-  der,
-  derBitString,
-  derInteger,
-  derOctetString,
-  derOid,
-  derSequence,
-  derSetOf,
-  derUtf8String,
-} from '../wire/der.ts';
+import forge from 'node-forge';
+import { derBitString, derInteger, derSequence } from '../wire/der.ts';
 import { jwkAlgorithm, type PublicJwk } from '../wire/jwk.ts';
 import { publicKeyObject } from '../wire/public-key.ts';
 import { signatureAlgorithmIdentifier, x509SignatureOctets } from '../wire/signature-algorithm.ts';
 import { EXTENSION } from '../wire/x509-extensions.ts';
+
+const { asn1 } = forge;
+type Asn1 = forge.asn1.Asn1;
 
 const VERSION_1 = 0;
 const OID = {
@@ -65,11 +59,10 @@ export function buildAgentCsr(publicJwk: PublicJwk, uri: string): CsrDraft {
 }
 
 function distinguishedName({ commonName, organization }: CsrSubject): Uint8Array {
-  const attribute = (oid: string, value: string | undefined): readonly Uint8Array[] =>
-    value === undefined ? [] : [derSetOf(derSequence(derOid(oid), derUtf8String(value)))];
-  return derSequence(
-    ...attribute(OID.organizationName, organization),
-    ...attribute(OID.commonName, commonName),
+  const attribute = (oid: string, value: string | undefined): readonly Asn1[] =>
+    value === undefined ? [] : [set(sequence(identifier(oid), utf8(value)))];
+  return encode(
+    sequence(...attribute(OID.organizationName, organization), ...attribute(OID.commonName, commonName)),
   );
 }
 
@@ -79,15 +72,44 @@ function attributes({ uris, dnsNames }: CsrNames): Uint8Array {
     ...dnsNames.map((name) => generalName(GENERAL_NAME.dns, name)),
   ];
   // RFC 2986 §4.1: [0] IMPLICIT SET OF Attribute, there even when it is empty.
-  if (names.length === 0) return der(contextTag(0));
-  const subjectAltName = derSequence(
-    derOid(EXTENSION.subjectAlternativeName),
-    derOctetString(derSequence(...names)),
-  );
-  const request = derSequence(derOid(OID.extensionRequest), derSetOf(derSequence(subjectAltName)));
-  return der(contextTag(0), request);
+  const content = names.length === 0 ? [] : [extensionRequest(names)];
+  return encode(context(0, true, content));
 }
 
-function generalName(choice: number, ia5: string): Uint8Array {
-  return der(contextTag(choice, false), Buffer.from(ia5, 'ascii'));
+function extensionRequest(names: Asn1[]): Asn1 {
+  const value = asn1.toDer(sequence(...names)).getBytes();
+  const subjectAltName = sequence(
+    identifier(EXTENSION.subjectAlternativeName),
+    asn1.create(asn1.Class.UNIVERSAL, asn1.Type.OCTETSTRING, false, value),
+  );
+  return sequence(identifier(OID.extensionRequest), set(sequence(subjectAltName)));
+}
+
+function generalName(choice: number, ia5: string): Asn1 {
+  return context(choice, false, ia5);
+}
+
+function context(tag: number, constructed: boolean, content: string | Asn1[]): Asn1 {
+  // forge types every tag number as a universal one.
+  return asn1.create(asn1.Class.CONTEXT_SPECIFIC, tag as forge.asn1.Type, constructed, content);
+}
+
+function sequence(...content: Asn1[]): Asn1 {
+  return asn1.create(asn1.Class.UNIVERSAL, asn1.Type.SEQUENCE, true, content);
+}
+
+function set(...content: Asn1[]): Asn1 {
+  return asn1.create(asn1.Class.UNIVERSAL, asn1.Type.SET, true, content);
+}
+
+function identifier(oid: string): Asn1 {
+  return asn1.create(asn1.Class.UNIVERSAL, asn1.Type.OID, false, asn1.oidToDer(oid).getBytes());
+}
+
+function utf8(value: string): Asn1 {
+  return asn1.create(asn1.Class.UNIVERSAL, asn1.Type.UTF8, false, forge.util.encodeUtf8(value));
+}
+
+function encode(value: Asn1): Uint8Array {
+  return Buffer.from(asn1.toDer(value).getBytes(), 'latin1');
 }

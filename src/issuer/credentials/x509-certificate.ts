@@ -1,5 +1,6 @@
 /** Certificates as DER (RFC 5280 §4.1), signed by a key that only hardware has. */
 import { randomBytes } from 'node:crypto';
+import forge from 'node-forge';
 import {
   contextTag,
   der,
@@ -62,11 +63,8 @@ export async function signCertificate(template: CertificateTemplate, sign: Es256
 
 /** RFC 7468 §5. */
 export function certificatePem(certificate: Uint8Array): string {
-  const lines =
-    Buffer.from(certificate)
-      .toString('base64')
-      .match(/.{1,64}/g) ?? [];
-  return `-----BEGIN CERTIFICATE-----\n${lines.join('\n')}\n-----END CERTIFICATE-----\n`;
+  const body = Buffer.from(certificate).toString('latin1');
+  return forge.pem.encode({ type: 'CERTIFICATE', body }).replaceAll('\r\n', '\n');
 }
 
 function randomSerial(): bigint {
@@ -77,9 +75,8 @@ function randomSerial(): bigint {
 }
 
 function time(seconds: number): Uint8Array {
-  const iso = new Date(seconds * 1000).toISOString();
-  const digits = `${iso.slice(0, 19).replace(/[-:T]/g, '')}Z`;
-  return Number(iso.slice(0, 4)) < GENERALIZED_FROM_YEAR
-    ? der(DER_TAG.utcTime, Buffer.from(digits.slice(2), 'ascii'))
-    : der(DER_TAG.generalizedTime, Buffer.from(digits, 'ascii'));
+  const date = new Date(seconds * 1000);
+  return date.getUTCFullYear() < GENERALIZED_FROM_YEAR
+    ? der(DER_TAG.utcTime, Buffer.from(forge.asn1.dateToUtcTime(date), 'ascii'))
+    : der(DER_TAG.generalizedTime, Buffer.from(forge.asn1.dateToGeneralizedTime(date), 'ascii'));
 }
