@@ -77,6 +77,7 @@ export function appraiseKey(input: KeyAppraisalInput): KeyAppraisal {
     issue.csr,
   );
   const statements: Attest[] = [];
+  const hostAssessment = assessTpm(standing.endorsement, policy);
   let jwk: PublicJwk;
   let key: Assessment;
   if (subject.kind === 'tpm') {
@@ -92,14 +93,14 @@ export function appraiseKey(input: KeyAppraisalInput): KeyAppraisal {
     });
     statements.push(certified.attest);
     jwk = certified.jwk;
-    key = assessTpm(standing.endorsement, policy);
+    key = hostAssessment;
   } else {
     jwk = subject.jwk;
     key = appraisal.check(17, (verdict) => {
       const token = registeredToken(host, subject.token);
       return token === undefined
         ? verdict.deny(`the token is not registered for ${host.label}`)
-        : assessToken(token, policy);
+        : assessToken(token, hostAssessment, policy);
     });
   }
   const quote = checkQuote(appraisal, input, ak, challenge, bound);
@@ -114,7 +115,7 @@ export function appraiseKey(input: KeyAppraisalInput): KeyAppraisal {
   return {
     jwk,
     heldBy: subject.kind,
-    host: assessTpm(standing.endorsement, policy),
+    host: hostAssessment,
     key,
     boot,
     passed: appraisal.passed,

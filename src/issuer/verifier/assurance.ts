@@ -48,11 +48,12 @@ export function assessTpm(endorsement: Endorsement, policy: AppraisalPolicy): As
 
 /**
  * A key in a token that the operator registered: nothing proves where it lives, so nothing is claimed. SoftHSM
- * is software whatever its flags say.
+ * is software whatever its flags say, and so is a token that a software host vouches for.
+ * @param host assessment of the host whose word it is that the key is in this token
  * @throws KeydError `appraisal_denied` for SoftHSM without a development policy
  */
-export function assessToken(token: RegisteredToken, policy: AppraisalPolicy): Assessment {
-  if (/^softhsm/i.test(token.manufacturer)) return software(SOFTWARE, policy);
+export function assessToken(token: RegisteredToken, host: Assessment, policy: AppraisalPolicy): Assessment {
+  if (/^softhsm/i.test(token.manufacturer) || host.level === 'software') return software(SOFTWARE, policy);
   return {
     level: 'asserted',
     virtual: false,

@@ -143,7 +143,7 @@ describe('while a request waits', () => {
   });
 
   it('does not sign with a key that only bears the agent key’s id', async () => {
-    const { signing, agent, backend } = signingFixture();
+    const { signing, agent, backend } = gated();
     const { keyId } = await agent('planner');
     backend.keys.set(keyId, testKey('ES256'));
     expect(await codeOfAsync(() => signing.jwt(caller(), 'planner', JWT, stay()))).toBe('key_not_found');
@@ -151,7 +151,7 @@ describe('while a request waits', () => {
   });
 
   it('S9: does not sign with a host or audit key, whatever agent record names it', async () => {
-    const { signing, agent, backend } = signingFixture();
+    const { signing, agent, backend } = gated();
     await agent('planner');
     backend.purpose = 'host';
     expect(await codeOfAsync(() => signing.jwt(caller(), 'planner', JWT, stay()))).toBe('key_not_found');
