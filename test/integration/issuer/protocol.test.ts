@@ -11,14 +11,14 @@ import {
   type CredentialRequest,
   type IssuedCredentials,
 } from '../../../src/wire/issuance/issue.ts';
-import type { Standing } from '../../../src/wire/issuance/enrolment.ts';
+import { ENROL_PATH, type Standing } from '../../../src/wire/issuance/enrolment.ts';
 import { JWKS_PATHS, X509_BUNDLE_PATH } from '../../../src/wire/issuance/metadata.ts';
 import { jwkThumbprint, parsePublicJwk } from '../../../src/wire/jwk.ts';
 import { AttestedHost, type HostKey } from '../../support/attested-host.ts';
 import { ecKeyPair, makeSoftwareCsr, type KeyPair } from '../../support/certificates.ts';
 import type { IssuerAnswer, IssuerConnection } from '../../support/issuer-connection.ts';
 import { IssuerFixture } from '../../support/issuer-fixture.ts';
-import { jwkOf, ProtocolHost } from '../../support/protocol-host.ts';
+import { json, jwkOf, ProtocolHost } from '../../support/protocol-host.ts';
 
 const run = promisify(execFile);
 const REQUEST: CredentialRequest = {
@@ -67,6 +67,12 @@ describe('enrolment', () => {
       host: { label: 'node-1', trustDomain: 'sandbox.test', namePatterns: ['pay-*'] },
     });
     expect(enrolled.reattestAtSeconds).toBeLessThan(enrolled.expiresAtSeconds);
+  });
+
+  it('refuses an enrolment token, because it has no groups that one could select', async () => {
+    const answer = await issuer.connect().post(ENROL_PATH, json({ ...host.m1(), enrolmentToken: 'group-a' }));
+    expect(answer.status).toBe(403);
+    expect(answer.json).toMatchObject({ code: 'host_not_approved' });
   });
 
   it('gives an EAR that jose verifies under the EAR key, contraindicated for a test root', async () => {
