@@ -89,7 +89,7 @@ export function spawnSandbox(
   dir: string,
   command?: readonly string[],
 ): { readonly child: ChildProcess; readonly said: () => string } {
-  const [program = '', ...args] = [...(command ?? SANDBOX), '--dir', dir];
+  const [program, ...args] = [...(command ?? SANDBOX), '--dir', dir];
   const child = spawn(program, args, { cwd: ROOT, stdio: ['ignore', 'ignore', 'pipe'] });
   let said = '';
   child.stderr.setEncoding('utf8').on('data', (text: string) => {
