@@ -90,8 +90,8 @@ function generalName(choice: number, ia5: string): Asn1 {
 }
 
 function context(tag: number, constructed: boolean, content: string | Asn1[]): Asn1 {
-  // forge types every tag number as a universal one.
-  return asn1.create(asn1.Class.CONTEXT_SPECIFIC, tag as unknown as forge.asn1.Type, constructed, content);
+  // eslint-disable-next-line @typescript-eslint/no-unsafe-enum-assignment -- forge types every tag number as a universal one
+  return asn1.create(asn1.Class.CONTEXT_SPECIFIC, tag, constructed, content);
 }
 
 function sequence(...content: Asn1[]): Asn1 {

@@ -1,6 +1,5 @@
 /** EK certificates (TCG EK Credential Profile 2.6): from what a chip has in NV to what it says about the TPM. */
 import type { KeyObject } from 'node:crypto';
-import { DER_TAG, DerReader } from '../../wire/der.ts';
 import { KeydError } from '../../wire/problem.ts';
 import { certificatePublicKey, parseCertificate, readName, type X509Fields } from '../../wire/x509.ts';
 import {
@@ -12,6 +11,7 @@ import {
   readExtension,
 } from '../../wire/x509-extensions.ts';
 import { CURVES } from '../../wire/tpm/constants.ts';
+import { trimNvCertificate } from '../../wire/tpm/nv-certificate.ts';
 import type { Verdict } from './checks.ts';
 import {
   EK_CERTIFICATE_PURPOSE,
@@ -54,27 +54,6 @@ export interface TpmModelPolicy {
   }[];
 }
 
-// TCG PC Client TPM 1.2 §7.3.2: TCG_PCCLIENT_STORED_CERT, full certificate, size, TCG_FULL_CERT.
-const STORED_CERTIFICATE = 0x1001;
-const FULL_CERTIFICATE = 0x1002;
-const STORED_HEADER_OCTETS = 7;
-
-/**
- * The certificate as read from NV: without the header that some chips put before it and the padding (zeros, or
- * the ff of NV that was never written) that follows it.
- * @throws KeydError `malformed_structure`
- */
-export function stripNvFraming(stored: Uint8Array): Uint8Array {
-  const octets = stripHeader(stored);
-  const { encoded } = new DerReader(octets, 'EK certificate').element(DER_TAG.sequence);
-  const padding = octets.subarray(encoded.length);
-  const [fill] = padding;
-  if (fill !== undefined && ((fill !== 0x00 && fill !== 0xff) || padding.some((octet) => octet !== fill))) {
-    throw new KeydError('malformed_structure', 'EK certificate is followed by octets that are no NV padding');
-  }
-  return encoded;
-}
-
 /** Curves that EK templates exist for, by their OpenSSL names. */
 const EK_CURVES: readonly (string | undefined)[] = Object.values(CURVES).map(({ openssl }) => openssl);
 
@@ -83,7 +62,7 @@ const EK_CURVES: readonly (string | undefined)[] = Object.values(CURVES).map(({ 
  * @throws KeydError `malformed_structure`
  */
 export function parseEkCertificate(stored: Uint8Array): EkCertificate {
-  const certificate = parseCertificate(stripNvFraming(stored), 'EK certificate');
+  const certificate = parseCertificate(trimNvCertificate(stored), 'EK certificate');
   const publicKey = certificatePublicKey(certificate, 'EK certificate');
   const curve = publicKey.asymmetricKeyDetails?.namedCurve;
   if (publicKey.asymmetricKeyType !== 'rsa' && !EK_CURVES.includes(curve)) {
@@ -183,20 +162,4 @@ function readSpecification(
     }
     return found;
   });
-}
-
-function stripHeader(stored: Uint8Array): Uint8Array {
-  const view = new DataView(stored.buffer, stored.byteOffset, stored.byteLength);
-  if (stored.length < STORED_HEADER_OCTETS || view.getUint16(0) !== STORED_CERTIFICATE) return stored;
-  // The size counts the inner tag, which is the last two octets of the header.
-  const size = view.getUint16(3) - 2;
-  const body = stored.subarray(STORED_HEADER_OCTETS);
-  if (view.getUint8(2) !== 0 || view.getUint16(5) !== FULL_CERTIFICATE || size > body.length || size < 0) {
-    throw new KeydError('malformed_structure', 'EK certificate has a damaged TCG header');
-  }
-  const rest = body.subarray(size);
-  if (rest.some((octet) => octet !== 0x00 && octet !== 0xff)) {
-    throw new KeydError('malformed_structure', 'EK certificate is followed by octets that are no NV padding');
-  }
-  return body.subarray(0, size);
 }

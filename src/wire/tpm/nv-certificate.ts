@@ -3,7 +3,8 @@ import { DER_TAG, DerReader } from '../der.ts';
 import { KeydError } from '../problem.ts';
 
 // TCG PC Client TPM 1.2 §7.3.2: TCG_PCCLIENT_STORED_CERT, full certificate, size, TCG_FULL_CERT.
-const STORED_CERTIFICATE = [0x10, 0x01] as const;
+const STORED_CERTIFICATE = 0x1001;
+const FULL_CERTIFICATE = 0x1002;
 const STORED_HEADER_OCTETS = 7;
 
 /**
@@ -12,8 +13,7 @@ const STORED_HEADER_OCTETS = 7;
  * @throws KeydError `malformed_structure`
  */
 export function trimNvCertificate(stored: Uint8Array): Uint8Array {
-  const headed = STORED_CERTIFICATE.every((octet, index) => stored[index] === octet);
-  const octets = headed ? stored.subarray(STORED_HEADER_OCTETS) : stored;
+  const octets = stripHeader(stored);
   const { encoded } = new DerReader(octets, 'EK certificate').element(DER_TAG.sequence);
   const padding = octets.subarray(encoded.length);
   const [fill] = padding;
@@ -21,4 +21,20 @@ export function trimNvCertificate(stored: Uint8Array): Uint8Array {
     throw new KeydError('malformed_structure', 'EK certificate is followed by octets that are no NV padding');
   }
   return new Uint8Array(encoded);
+}
+
+function stripHeader(stored: Uint8Array): Uint8Array {
+  const view = new DataView(stored.buffer, stored.byteOffset, stored.byteLength);
+  if (stored.length < STORED_HEADER_OCTETS || view.getUint16(0) !== STORED_CERTIFICATE) return stored;
+  // The size counts the inner tag, which is the last two octets of the header.
+  const size = view.getUint16(3) - 2;
+  const body = stored.subarray(STORED_HEADER_OCTETS);
+  if (view.getUint8(2) !== 0 || view.getUint16(5) !== FULL_CERTIFICATE || size > body.length || size < 0) {
+    throw new KeydError('malformed_structure', 'EK certificate has a damaged TCG header');
+  }
+  const rest = body.subarray(size);
+  if (rest.some((octet) => octet !== 0x00 && octet !== 0xff)) {
+    throw new KeydError('malformed_structure', 'EK certificate is followed by octets that are no NV padding');
+  }
+  return body.subarray(0, size);
 }

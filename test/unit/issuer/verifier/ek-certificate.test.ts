@@ -1,11 +1,11 @@
 import { createPublicKey, generateKeyPairSync, type KeyObject } from 'node:crypto';
 import fc from 'fast-check';
+import { trimNvCertificate } from '../../../../src/wire/tpm/nv-certificate.ts';
 import { describe, expect, it } from 'vitest';
 import { Appraisal } from '../../../../src/issuer/verifier/checks.ts';
 import {
   checkEkProfile,
   parseEkCertificate,
-  stripNvFraming,
   type TpmModel,
 } from '../../../../src/issuer/verifier/ek-certificate.ts';
 import { isRocaWeak } from '../../../../src/issuer/verifier/weak-rsa.ts';
@@ -183,7 +183,8 @@ describe('check 3: what a chip has in NV', () => {
       join(header(certificate.length), certificate),
       join(header(certificate.length), certificate, new Uint8Array(9).fill(0xff)),
     ];
-    for (const stored of framed) expect(Buffer.from(stripNvFraming(stored)).equals(certificate)).toBe(true);
+    for (const stored of framed)
+      expect(Buffer.from(trimNvCertificate(stored)).equals(certificate)).toBe(true);
   });
 
   it('refuses a damaged header and octets that are no padding', () => {

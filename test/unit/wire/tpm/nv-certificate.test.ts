@@ -10,7 +10,9 @@ describe('a certificate in NV', () => {
   const der = fromHex(vectors.ekCertificates['L-2'] ?? '');
 
   it('is read without header and without padding', () => {
-    const header = Buffer.from('100100032d1002', 'hex');
+    const header = Buffer.from('10010000001002', 'hex');
+    // The size counts the inner tag.
+    header.writeUInt16BE(der.length + 2, 3);
     for (const stored of [
       der,
       Buffer.concat([header, der]),
