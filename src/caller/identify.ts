@@ -3,7 +3,8 @@ import { KeydError } from '../wire/problem.ts';
 import { callerShare, type Caller, type Ingress } from './caller.ts';
 import { ExecutableHashes } from './executable-hash.ts';
 import type { KernelPeer } from './peer-credentials.ts';
-import { overflowUid, ownUidMap, readProcess, snapshotCgroup, type ProcessSnapshot } from './process-info.ts';
+import { overflowUid, ownUidMap, snapshotCgroup, type ProcessSnapshot } from './process-info.ts';
+import { WatchedProcess } from './watched-process.ts';
 
 export interface CallerIdentifierOptions {
   /** Credentials of a connected Unix socket; throws where it is none. */
@@ -46,33 +47,31 @@ export class CallerIdentifier {
     } catch (cause) {
       throw unknown('the kernel names no peer for this connection', cause);
     }
+    const { pid, pidfd } = peer;
+    const closing: (() => void)[] = [];
     const close = (): void => {
-      if (peer.pidfd !== undefined) this.#options.closePidfd(peer.pidfd);
+      for (const act of closing.splice(0)) act();
     };
+    if (pidfd !== undefined) {
+      closing.push(() => {
+        this.#options.closePidfd(pidfd);
+      });
+    }
     try {
       this.#refuseForeignUser(peer);
-      const first = this.#read(peer);
-      this.#refuseForeignNamespace(peer, first);
-      return new PeerConnection(peer, ingress, first, {
-        read: () => this.#read(peer),
-        proc: this.#proc,
-        hashes: this.#hashes,
-        close,
+      const isAlive = pidfd === undefined ? undefined : () => this.#options.isAlive(pidfd);
+      const watched = pid > 0 ? WatchedProcess.open(pid, isAlive, this.#proc) : undefined;
+      if (watched === undefined)
+        throw unknown('the process that connected has ended or can not be seen from here');
+      closing.push(() => {
+        watched.close();
       });
+      this.#refuseForeignNamespace(peer, watched.facts);
+      return new PeerConnection(peer, ingress, watched, { proc: this.#proc, hashes: this.#hashes, close });
     } catch (thrown) {
       close();
       throw thrown;
     }
-  }
-
-  #read(peer: KernelPeer): ProcessSnapshot {
-    const { pid, pidfd } = peer;
-    const isAlive = pidfd === undefined ? undefined : () => this.#options.isAlive(pidfd);
-    const snapshot = pid > 0 ? readProcess(pid, isAlive, this.#proc) : undefined;
-    if (snapshot === undefined) {
-      throw unknown('the process that opened this connection has ended or can not be seen from here');
-    }
-    return snapshot;
   }
 
   #refuseForeignUser(peer: KernelPeer): void {
@@ -89,7 +88,6 @@ export class CallerIdentifier {
 }
 
 interface Tools {
-  readonly read: () => ProcessSnapshot;
   readonly proc: string;
   readonly hashes: ExecutableHashes;
   readonly close: () => void;
@@ -99,20 +97,20 @@ interface Tools {
 export class PeerConnection {
   /** Everything but the executable, which takes time to hash. */
   readonly #known: Caller;
-  readonly #first: ProcessSnapshot;
+  readonly #process: WatchedProcess;
   readonly #tools: Tools;
   #caller: Promise<Caller> | undefined;
   #closed = false;
 
-  constructor(peer: KernelPeer, ingress: Ingress, first: ProcessSnapshot, tools: Tools) {
+  constructor(peer: KernelPeer, ingress: Ingress, watched: WatchedProcess, tools: Tools) {
     const { uid, gid, pid, groups, pidfd } = peer;
     // Without the pin nothing read by pid is sure to be the peer's.
     const pinned =
       pidfd === undefined
         ? {}
-        : { startTimeTicks: first.startTimeTicks, ...snapshotCgroup(first, tools.proc) };
+        : { startTimeTicks: watched.facts.startTimeTicks, ...snapshotCgroup(watched.facts, tools.proc) };
     this.#known = Object.freeze({ ingress, uid, gid, groups, pid, ...pinned });
-    this.#first = first;
+    this.#process = watched;
     this.#tools = tools;
   }
 
@@ -123,14 +121,14 @@ export class PeerConnection {
 
   /**
    * Who is calling now. The connection must be closed when this rejects: the process has ended or become
-   * another (start time, executable, cgroup or user namespace), so what was learnt at connect time is void.
+   * another (start time, executable, cgroup), so what was learnt at connect time is void.
    *
    * @throws KeydError `caller_unknown`
    */
   async identify(): Promise<Caller> {
     if (this.#closed) throw unknown('the connection is closed');
-    const now = this.#tools.read();
-    const changed = whatChanged(this.#first, now);
+    const changed = this.#process.changed();
+    if (changed === 'process') throw unknown('the process that opened this connection has ended');
     if (changed !== undefined) {
       throw unknown(`the ${changed} of the process that opened this connection has changed; connect again`);
     }
@@ -144,19 +142,12 @@ export class PeerConnection {
   }
 
   async #describe(): Promise<Caller> {
-    const { executable } = this.#first;
+    const { executable } = this.#process.facts;
     if (executable === undefined || this.#known.startTimeTicks === undefined) return this.#known;
     const link = `${this.#tools.proc}/${this.#known.pid}/exe`;
     const executableSha256 = await this.#tools.hashes.hash(link, executable);
     return executableSha256 === undefined ? this.#known : Object.freeze({ ...this.#known, executableSha256 });
   }
-}
-
-function whatChanged(before: ProcessSnapshot, now: ProcessSnapshot): string | undefined {
-  if (before.startTimeTicks !== now.startTimeTicks) return 'start time';
-  if (before.executable !== now.executable) return 'executable';
-  if (before.cgroupPath !== now.cgroupPath) return 'cgroup';
-  return before.uidMap === now.uidMap ? undefined : 'user namespace';
 }
 
 function unknown(message: string, cause?: unknown): KeydError {

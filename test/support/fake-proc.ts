@@ -43,8 +43,9 @@ export async function makeFakeProc(cgroupNamespace = 'cgroup:[4026531835]'): Pro
         ...given,
       };
       const folder = at(String(pid));
-      await rm(folder, { recursive: true, force: true });
-      await mkdir(folder);
+      // In place: what has a file of it open sees the change, as in procfs.
+      await mkdir(folder, { recursive: true });
+      await rm(join(folder, 'exe'), { force: true });
       const fields = [process.state, ...Array.from({ length: 18 }, () => '0'), process.startTimeTicks, '0'];
       await writeFile(join(folder, 'stat'), `${pid} (${process.name}) ${fields.join(' ')}\n`);
       await writeFile(join(folder, 'cgroup'), process.cgroup);

@@ -70,8 +70,11 @@ test('the executable is hashed where it may be read, by content and not by name'
   );
 });
 
+/** Before Linux 6.5, or of a process that ended as it connected. */
+const UNPINNED: KernelPeer = { uid: 1000, gid: 1000, pid: PID, groups: [1000, 27] };
+
 test('S10: PID reuse, another start time under the same pid ends the connection', async () => {
-  const connection = connect();
+  const connection = connect(UNPINNED);
   await connection.identify();
   await proc.put(PID, { startTimeTicks: '2000' });
   expect(await codeOfAsync(() => connection.identify())).toBe('caller_unknown');
@@ -80,33 +83,37 @@ test('S10: PID reuse, another start time under the same pid ends the connection'
 test.each([
   ['cgroup', { cgroup: '0::/system.slice/other.service\n' }],
   ['executable', { executable: '/proc/self/exe' }],
-  ['user namespace', { uidMap: '0 1000 1\n' }],
 ])('S10: a changed %s ends the connection', async (_what, change) => {
-  const connection = connect();
-  await connection.identify();
-  await proc.put(PID, change);
-  expect(await codeOfAsync(() => connection.identify())).toBe('caller_unknown');
+  for (const peer of [PEER, UNPINNED]) {
+    await proc.put(PID, {});
+    const connection = connect(peer);
+    await connection.identify();
+    await proc.put(PID, change);
+    expect(await codeOfAsync(() => connection.identify())).toBe('caller_unknown');
+  }
 });
 
 test.each([
-  ['has ended', () => proc.end(PID)],
-  ['is a zombie', () => proc.put(PID, { state: 'Z' })],
+  ['has ended', UNPINNED, () => proc.end(PID)],
+  ['is a zombie', UNPINNED, () => proc.put(PID, { state: 'Z' })],
   [
-    'is not the one of the pidfd any more',
+    'has ended, as its pidfd says',
+    PEER,
     () => {
       alive = false;
       return Promise.resolve();
     },
   ],
-])('S10: a connection whose process %s is closed', async (_what, end) => {
-  const connection = connect();
+])('S10: a connection whose process %s is closed', async (_what, peer, end) => {
+  const connection = connect(peer);
   await connection.identify();
   await end();
   expect(await codeOfAsync(() => connection.identify())).toBe('caller_unknown');
+  expect(codeOf(() => connect(peer))).toBe('caller_unknown');
 });
 
 test('S10: without a pidfd nothing that was read by pid is believed', async () => {
-  const connection = connect({ uid: 1000, gid: 1000, pid: PID, groups: [1000, 27] });
+  const connection = connect(UNPINNED);
   expect(await connection.identify()).toEqual({
     ingress: { kind: 'shared' },
     uid: 1000,
