@@ -26,7 +26,7 @@ export function evidenceRoute({ context, limits, readBody }: RouteContext): Rout
       }
       const evidence = parse(reattestEvidence, value);
       const host = await authenticateHost(context, request, EVIDENCE_PATH, octets);
-      countHost(limits, host);
+      countHost(limits, host, 'attest');
       return privateJson(await finishReattestation(context, host, evidence, channelOf(request, channel)));
     },
   };

@@ -16,7 +16,7 @@ export function issueChallengeRoute({ context, limits, readBody }: RouteContext)
       const octets = await readBody(request);
       const { akId, req } = parse(issueChallengeRequest, parseBody(octets));
       const host = await authenticateHost(context, request, ISSUE_CHALLENGE_PATH, octets);
-      countHost(limits, host);
+      countHost(limits, host, 'issue');
       requireOwnAk(host, akId);
       return privateJson(await beginIssuance(context, host, req, networkOf(request.socket.remoteAddress)));
     },

@@ -16,7 +16,7 @@ export function issueRoute({ context, limits, readBody }: RouteContext): Route {
       const octets = await readBody(request);
       const issue = parse(issueRequest, parseBody(octets));
       const host = await authenticateHost(context, request, ISSUE_PATH, octets);
-      countHost(limits, host);
+      countHost(limits, host, 'issue');
       limits.issuances.take(host.akId);
       const exporter = channelOf(request, context.config.channelBinding);
       return privateJson(await finishIssuance(context, host, issue, octets, exporter));

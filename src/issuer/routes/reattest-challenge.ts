@@ -16,7 +16,7 @@ export function reattestChallengeRoute({ context, limits, readBody }: RouteConte
       const octets = await readBody(request);
       const { akId } = parse(reattestRequest, parseBody(octets));
       const host = await authenticateHost(context, request, REATTEST_CHALLENGE_PATH, octets);
-      countHost(limits, host);
+      countHost(limits, host, 'attest');
       requireOwnAk(host, akId);
       return privateJson(await beginReattestation(context, host, networkOf(request.socket.remoteAddress)));
     },

@@ -7,7 +7,7 @@ import type { EnrolledHost } from '../store/host-records.ts';
 export interface RouteLimits {
   /** By network: M1 and M3. */
   readonly enrolments: RateLimiter;
-  /** By AK: every signed request. */
+  /** By AK and message: every signed request. */
   readonly hostRequests: RateLimiter;
   /** By AK: M7. */
   readonly issuances: RateLimiter;
@@ -34,7 +34,10 @@ export function makeLimits(context: IssuerContext): RouteLimits {
   };
 }
 
-/** Counts a request whose signature was verified: nobody else can use up a host's share. */
-export function countHost(limits: RouteLimits, host: EnrolledHost): void {
-  limits.hostRequests.take(host.akId);
+/**
+ * Counts a request whose signature was verified: nobody else can use up a host's share. Re-attestation has a share
+ * of its own, which agents' credentials can not use up (S20).
+ */
+export function countHost(limits: RouteLimits, host: EnrolledHost, message: 'attest' | 'issue'): void {
+  limits.hostRequests.take(`${message} ${host.akId}`);
 }
