@@ -1,25 +1,52 @@
 /** Credentials of agents as the socket shows them, and renewal on request. Implements `CredentialApi`. */
-import type { Caller } from '../caller/caller.ts';
+import { KeyedLock } from '../base/keyed-lock.ts';
+import { callerShare, type Caller } from '../caller/caller.ts';
 import type { CredentialRecord } from '../issuance/issuance-store.ts';
 import type { IssuanceService } from '../issuance/issuance-service.ts';
 import { requireAction, type ActionGate } from '../policy/require-action.ts';
 import type { Agent, AgentStore } from '../signing/agent.ts';
 import type { AgentCredentials } from '../signing/draft.ts';
 import type { CredentialApi } from '../socket/services.ts';
-import { KeydError } from '../wire/problem.ts';
+import { KeydError, asKeydError } from '../wire/problem.ts';
 import type { CredentialsView } from '../wire/socket/agents.ts';
+
+/** What of the link to the issuer is needed here. */
+type Issuance = Pick<
+  IssuanceService,
+  'attestationFault' | 'credentials' | 'host' | 'obtain' | 'renewalFault'
+>;
 
 export interface CredentialServiceOptions extends ActionGate {
   readonly agents: Pick<AgentStore, 'find'>;
   /** Undefined where no issuer is configured. */
-  readonly issuance: IssuanceService | undefined;
+  readonly issuance: Issuance | undefined;
+  /** Milliseconds since the epoch. */
+  readonly now?: () => number;
+}
+
+/** An answer of the issuer serves everybody who asks for this long: its quota is the whole host's (S20). */
+const RENEWAL_INTERVAL_MS = 30_000;
+/** The same for a refusal, unless the issuer names a longer time. */
+const REFUSAL_INTERVAL_MS = 2_000;
+
+/** A renewal on request, under way or lately answered. */
+interface Renewal {
+  readonly kid: string;
+  readonly answer: Promise<CredentialRecord>;
+  untilMs: number;
 }
 
 export class CredentialService implements CredentialApi {
   readonly #options: CredentialServiceOptions;
+  readonly #now: () => number;
+  /** By agent id. */
+  readonly #renewals = new Map<string, Renewal>();
+  /** One exchange of a share at a time: others, and the daemon's own renewals, get in between. */
+  readonly #turns = new KeyedLock();
 
   constructor(options: CredentialServiceOptions) {
     this.#options = options;
+    this.#now = options.now ?? Date.now;
   }
 
   /** @throws KeydError `agent_not_found`, `policy_denied`, `not_enrolled`, `credential_unavailable` */
@@ -34,11 +61,14 @@ export class CredentialService implements CredentialApi {
     });
   }
 
-  /** @throws KeydError `agent_not_found`, `policy_denied`, `not_enrolled`, `issuer_*`, `tpm_*` */
+  /**
+   * Asks the issuer, or gives what it has just answered for this key.
+   * @throws KeydError `agent_not_found`, `policy_denied`, `not_enrolled`, `issuer_*`, `tpm_*`
+   */
   async renew(caller: Caller, idOrName: string): Promise<CredentialsView> {
     const agent = this.#find(idOrName);
     return requireAction(this.#options, caller, { action: 'credentials-renew', agent }, async () =>
-      credentialsView(await this.#issuance().obtain(agent), undefined),
+      credentialsView(await this.#renewal(caller, agent), undefined),
     );
   }
 
@@ -60,20 +90,47 @@ export class CredentialService implements CredentialApi {
     };
   }
 
+  async #renewal(caller: Caller, agent: Agent): Promise<CredentialRecord> {
+    const issuance = this.#issuance();
+    for (const [id, { untilMs }] of this.#renewals) if (untilMs <= this.#now()) this.#renewals.delete(id);
+    const recent = this.#renewals.get(agent.id);
+    if (recent?.kid !== agent.kid) return this.#exchange(caller, agent);
+    await recent.answer;
+    // What the store holds may be newer, or may be served no more.
+    return issuance.credentials(agent) ?? this.#exchange(caller, agent);
+  }
+
+  #exchange(caller: Caller, agent: Agent): Promise<CredentialRecord> {
+    const issuance = this.#issuance();
+    const answer = this.#turns.run(callerShare(caller), () => issuance.obtain(agent));
+    const renewal: Renewal = { kid: agent.kid, answer, untilMs: Infinity };
+    this.#renewals.set(agent.id, renewal);
+    answer.then(
+      () => {
+        renewal.untilMs = this.#now() + RENEWAL_INTERVAL_MS;
+      },
+      (thrown: unknown) => {
+        const asked = (asKeydError(thrown).retryAfterSeconds ?? 0) * 1000;
+        renewal.untilMs = this.#now() + Math.max(asked, REFUSAL_INTERVAL_MS);
+      },
+    );
+    return answer;
+  }
+
   #find(idOrName: string): Agent {
     const agent = this.#options.agents.find(idOrName);
     if (agent === undefined) throw new KeydError('agent_not_found', 'there is no such agent');
     return agent;
   }
 
-  #issuance(): IssuanceService {
+  #issuance(): Issuance {
     const { issuance } = this.#options;
     if (issuance === undefined) throw new KeydError('not_enrolled', 'no issuer is configured on this host');
     return issuance;
   }
 }
 
-function noCredential(issuance: IssuanceService, fault: KeydError | undefined): KeydError {
+function noCredential(issuance: Issuance, fault: KeydError | undefined): KeydError {
   if (issuance.host() === undefined) {
     const why = issuance.attestationFault()?.message ?? 'enrolment is under way';
     return new KeydError('not_enrolled', `this host is not enrolled yet: ${why}`);
