@@ -97,6 +97,18 @@ export function addHostCommands(program: Command, streams: Streams): void {
         describe,
       );
     });
+  host
+    .command('adopt-tpm')
+    .description('Take the present TPM for this host’s own after it was cleared or replaced (admin)')
+    .action(async (_flags: object, command: Command) => {
+      await run(
+        globals(command),
+        streams,
+        'admin',
+        async (client) => (await client.call('POST', '/v1/host/adopt-tpm', {})) as Details,
+        describe,
+      );
+    });
 }
 
 function credentials(view: CredentialsView): string {

@@ -187,6 +187,7 @@ class ComposedDaemon implements Daemon {
           agents,
           lanes,
           attester: tpm === undefined ? undefined : queuedAttester(tpm.lane, tpm.attester),
+          adoptTpm: tpm?.adopt,
           issuance,
           issuerUrl: this.#config.issuer?.url,
           isDraining: () => this.#draining,

@@ -13,7 +13,14 @@ import type { DaemonState } from './state/state.ts';
 
 export interface OpenHardware {
   readonly lanes: readonly HardwareLane[];
-  readonly tpm: { readonly lane: HardwareLane; readonly attester: Attester } | undefined;
+  readonly tpm:
+    | {
+        readonly lane: HardwareLane;
+        readonly attester: Attester;
+        /** Takes the present TPM for this host's own. */
+        readonly adopt: () => Promise<void>;
+      }
+    | undefined;
 }
 
 /** Waiting places that only the daemon's own work may take (S20). */
@@ -47,7 +54,7 @@ export async function openHardware(
     });
     const lane = { backend, queue: laneQueue('the TPM', 1, EXPECTED_TPM_MS, config.queue) };
     lanes.push(lane);
-    tpm = { lane, attester: backend.attester };
+    tpm = { lane, attester: backend.attester, adopt: () => backend.adoptTpm() };
   }
   if (config.pkcs11 !== undefined) {
     // What a module host takes at a time: it answers in order, and batches what is there.

@@ -18,6 +18,7 @@ export interface HostServiceOptions extends ActionGate {
   readonly lanes: readonly HardwareLane[];
   /** Undefined on a host without a TPM. */
   readonly attester: Attester | undefined;
+  readonly adoptTpm: (() => Promise<void>) | undefined;
   readonly issuance: IssuanceService | undefined;
   readonly issuerUrl: string | undefined;
   readonly isDraining: () => boolean;
@@ -53,6 +54,19 @@ export class HostService implements HostApi {
       if (issuance === undefined) throw new KeydError('not_enrolled', 'no issuer is configured on this host');
       await issuance.enrol();
       issuance.wake();
+      return this.#host();
+    });
+  }
+
+  /** @throws KeydError `policy_denied`, `backend_unavailable`, `tpm_*` */
+  async adoptTpm(caller: Caller): Promise<HostStatus> {
+    return requireAction(this.#options, caller, { action: 'host-adopt-tpm' }, async () => {
+      const { adoptTpm, issuance } = this.#options;
+      if (adoptTpm === undefined)
+        throw new KeydError('backend_unavailable', 'this host has no TPM configured');
+      await adoptTpm();
+      this.#ekSha256 = undefined;
+      issuance?.wake();
       return this.#host();
     });
   }

@@ -61,6 +61,7 @@ export function judgeAction(
       return either(judgeOperator(rules, caller), () => judgeManage(rules, caller, request.agent));
     case 'agent-export-tss2':
     case 'host-enrol':
+    case 'host-adopt-tpm':
       return (
         judgeOperator(rules, caller) ??
         deny('policy_denied', 'this needs the role operate on the admin socket')

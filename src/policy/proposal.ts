@@ -142,4 +142,6 @@ export type ActionRequest =
       readonly agent: AgentFacts;
     }
   | { readonly action: 'host-enrol' }
+  /** Take the TPM that is here for this host's own, after it was cleared or replaced. */
+  | { readonly action: 'host-adopt-tpm' }
   | { readonly action: 'host-quote'; readonly audience: string; readonly pcrs: readonly number[] };

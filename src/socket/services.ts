@@ -93,6 +93,8 @@ export interface HostApi {
   ): Promise<ThirdPartyQuote>;
   /** Enrols now (admin socket); answers with the standing. */
   enrol(caller: Caller): Promise<HostStatus>;
+  /** Takes the present TPM for this host's own after `tpm_cleared` or `tpm_replaced` (admin socket); earlier keys are lost. */
+  adoptTpm(caller: Caller): Promise<HostStatus>;
   status(): Promise<DaemonStatus>;
 }
 

@@ -71,6 +71,7 @@ test('every signing operation: its example is signed, or refused as policy says'
 test('host, status, health and metrics', async () => {
   expect((await call('quote', '', example('quote'))).status).toBe(200);
   expect((await call('enrollHost', '', {})).status).toBe(200);
+  expect((await call('adoptTpm', '', {})).status).toBe(200);
   for (const operation of ['status', 'healthz', 'readyz', 'metrics']) {
     expect((await call(operation)).status).toBe(200);
   }

@@ -30,6 +30,15 @@ export function hostRoutes(host: HostApi, metrics: MetricsSource): readonly AnyR
       bodyOptional: true,
       handle: async ({ caller }) => ok(await host.enrol(caller)),
     }),
+    route<object>({
+      method: 'POST',
+      path: '/v1/host/adopt-tpm',
+      operation: 'adoptTpm',
+      on: ['admin'],
+      body: object({}),
+      bodyOptional: true,
+      handle: async ({ caller }) => ok(await host.adoptTpm(caller)),
+    }),
     route({
       method: 'GET',
       path: '/v1/status',
