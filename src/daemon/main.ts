@@ -12,6 +12,9 @@ import { packageVersion } from './version.ts';
 /** Names of `FileDescriptorName=` in the socket units. */
 const HANDED_OVER = new Set(['shared', 'admin']);
 
+/** After the drain, for backends to close. */
+const LET_GO_MS = 8_000;
+
 async function main(args: readonly string[]): Promise<number> {
   const flags = parseFlags(args);
   if (flags.help) {
@@ -33,6 +36,9 @@ async function main(args: readonly string[]): Promise<number> {
 async function run(flags: Flags, config: DaemonConfig): Promise<number> {
   hardenProcess();
   const logger = createLogger({ name: 'agentkeyd', level: config.logLevel });
+  process.on('uncaughtExceptionMonitor', (thrown) => {
+    logger.error({ error: thrown }, 'a fault nobody handled; ending');
+  });
   const handedOver = takeListenFds();
   const daemon = await composeDaemon(config, packageVersion(), logger);
   try {
@@ -50,6 +56,11 @@ async function run(flags: Flags, config: DaemonConfig): Promise<number> {
   logger.info({ version: packageVersion(), file: config.file, pid: process.pid }, 'ready');
   await stopped;
   notify('STOPPING=1\nSTATUS=Answering what is under way');
+  // Hardware that hangs keeps nobody from stopping: state is durable at every moment.
+  setTimeout(() => {
+    logger.error({}, 'the hardware does not let go; ending without it');
+    process.exit(EXIT.failure);
+  }, config.drainMs + LET_GO_MS).unref();
   await daemon.stop();
   clearInterval(beat);
   logger.info({}, 'stopped');

@@ -15,12 +15,12 @@ export async function answerFailure(
   const error = toKeydError(thrown);
   gate.metrics.refused(gate.ingress.kind, error.code);
   log(gate, request, error);
-  if (error.code === 'too_many_requests') await slowDown(gate, request);
+  if (error.status === 403 || error.status === 429) await slowDown(gate, request);
   if (error.code === 'caller_gone') response.destroy();
   else sendProblem(response, error);
 }
 
-/** A caller that comes back at once and again is answered later and later: its connection waits, not ours. */
+/** A caller that is refused again and again is answered later (S20): its connection waits, nothing of ours does. */
 async function slowDown({ admission }: RequestGate, request: IncomingMessage): Promise<void> {
   const share = connectionState(request.socket)?.share;
   const waitMs = share === undefined ? 0 : admission.refusalDelay(share);

@@ -54,6 +54,13 @@ export class SocketServer {
 
   async listen(address: ListenAddress): Promise<void> {
     await listenAt(this.#server, address);
+    // Accepting may fail (no descriptors left); the next one may be accepted again.
+    this.#server.on('error', (error) => {
+      this.#options.logger.error(
+        { socket: this.#options.ingress.kind, error },
+        'a connection could not be accepted',
+      );
+    });
   }
 
   /** Stops accepting, closes idle connections, and resolves when every request has been answered. */

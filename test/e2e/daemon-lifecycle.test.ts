@@ -6,6 +6,7 @@ import { startDaemon, type TestDaemon, type TestDaemonOptions } from '../support
 import { exchangeRaw, openSocket, requestOverSocket } from '../support/http-over-socket.ts';
 import { openNotifySocket, type NotifySocket } from '../support/notify-socket.ts';
 import { makeSofthsm, type TestSofthsm } from '../support/softhsm.ts';
+import { startSwtpm } from '../support/swtpm.ts';
 
 let softhsm: TestSofthsm;
 const daemons: TestDaemon[] = [];
@@ -202,7 +203,7 @@ test('a file that is no socket is not removed', async () => {
   expect(await readFile(daemon.socketPath, 'utf8')).toBe('precious');
 });
 
-test('sockets have the configured mode from the first moment, state is nobody else’s', async () => {
+test('sockets have the configured mode, state is nobody else’s', async () => {
   const daemon = await start({
     ...ABSENT_TPM,
     config: { ...ABSENT_TPM.config },
@@ -236,3 +237,51 @@ test('SIGHUP puts new policy in force, and a file with faults changes nothing', 
   expect(await create('three')).toBe(403);
   expect(await create('only-four')).toBe(201);
 });
+
+test('a TPM that hangs keeps nobody from starting, from being told, or from stopping', async () => {
+  const tpm = await startSwtpm();
+  try {
+    process.kill(tpm.pid, 'SIGSTOP');
+    const daemon = await start({ tpm, config: { limits: { drain_seconds: 1 } }, waitForHardware: false });
+    const status = (await daemon.request('GET', '/v1/status')).json as { backends: { state: string }[] };
+    expect(status.backends[0]?.state).not.toBe('ready');
+    expect(await daemon.stop()).toBe(1);
+    expect(daemon.log()).toContain('the hardware does not let go');
+  } finally {
+    process.kill(tpm.pid, 'SIGCONT');
+    await tpm.stop();
+  }
+});
+
+test('S20: with no descriptors left it refuses who comes, and serves again when there are some', async () => {
+  const daemon = await start({ ...ABSENT_TPM, launcher: ['prlimit', '--nofile=60:60'] });
+  const held = await Promise.all(Array.from({ length: 60 }, () => openSocket(daemon.socketPath)));
+  for (const socket of held) socket.on('error', () => undefined);
+  await expect.poll(() => daemon.log()).toContain('connection refused');
+  for (const socket of held) socket.destroy();
+  await expect.poll(async () => (await daemon.request('GET', '/healthz')).status).toBe(200);
+});
+
+test.skipIf(!existsSync('/usr/bin/systemd-socket-activate'))(
+  'systemd’s own activation starts it with the first connection',
+  async () => {
+    const spare = await startDaemon({ ...ABSENT_TPM, start: false });
+    daemons.push(spare);
+    const paths = { shared: join(spare.dir, 'x'), admin: join(spare.dir, 'y') };
+    const starting = start({
+      ...ABSENT_TPM,
+      paths,
+      launcher: [
+        'systemd-socket-activate',
+        `--listen=${paths.shared}`,
+        `--listen=${paths.admin}`,
+        '--fdname=shared:admin',
+      ],
+    });
+    await expect.poll(() => existsSync(paths.admin)).toBe(true);
+    // Waits in the socket until there is a daemon to answer it.
+    expect((await requestOverSocket(paths.shared, 'GET', '/healthz')).status).toBe(200);
+    const daemon = await starting;
+    expect((await daemon.admin('GET', '/v1/agents')).status).toBe(200);
+  },
+);

@@ -70,7 +70,10 @@ export function agentRoutes(agents: AgentApi): readonly AnyRoute[] {
  * says it (S15).
  */
 function retired({ erased, statement }: RetirementView): ReturnType<typeof ok> {
-  const text = statement.replaceAll('’', "'").replace(/[^\x20-\x7e]/g, ' ').replace(/["\\]/g, '\\$&');
+  const text = statement
+    .replaceAll('’', "'")
+    .replace(/[^\x20-\x7e]/g, ' ')
+    .replace(/["\\]/g, '\\$&');
   return {
     status: 204,
     text: '',
