@@ -65,14 +65,16 @@ export function checkCallerHeaders(lines: readonly FieldLine[], rules: HeaderRul
   if (lines.reduce((sum, [name, value]) => sum + name.length + value.length, 0) > MAX_OCTETS) {
     refuse(`the headers are longer than ${MAX_OCTETS} octets`);
   }
-  const single = new Set([...ALWAYS_SINGLE, ...[...rules.single].map(readName)]);
   const seen = new Set<string>();
   for (const [given, value] of lines) {
     if (!isToken(given)) refuse(`${JSON.stringify(given.slice(0, 64))} is no field name`);
-    const name = readName(given);
+    // CGI and its heirs read it as "-": a second field of a covered name, an override, another's token (S7).
+    if (given.includes('_')) refuse(`${given.slice(0, 64)} has an underscore, which servers may read as "-"`);
+    const name = given.toLowerCase();
     if (!isFieldValue(value)) refuse(`${name} has a line break, a control or a non-ASCII character`);
     checkName(name);
-    if (seen.has(name) && single.has(name)) refuse(`${name} is there twice`);
+    if (seen.has(name) && (ALWAYS_SINGLE.has(name) || rules.single.has(name)))
+      refuse(`${name} is there twice`);
     seen.add(name);
     if (name === 'host' && trimOws(value) !== rules.target.authority) {
       refuse(`host is not ${rules.target.authority}, the authority of the target`);
@@ -90,14 +92,12 @@ const ALWAYS_SINGLE = new Set([
   'authorization',
 ]);
 
-/** Whether frameworks may take the field for a command to run another request. */
+/**
+ * Whether frameworks may take a field of this name, in any case, for a command to run another request. To CGI and
+ * its heirs (RFC 3875 §4.1.18) "_" and "-" are one.
+ */
 export function isOverrideField(name: string): boolean {
-  return OVERRIDE_FIELDS.has(readName(name));
-}
-
-/** The name as servers may read it: in lower case, and to CGI and its heirs (RFC 3875 §4.1.18) `_` is `-`. */
-function readName(given: string): string {
-  return given.toLowerCase().replaceAll('_', '-');
+  return OVERRIDE_FIELDS.has(name.toLowerCase().replaceAll('_', '-'));
 }
 
 function checkName(name: string): void {
