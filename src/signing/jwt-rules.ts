@@ -14,8 +14,15 @@ const RESERVED_TYPES: readonly (readonly [pattern: RegExp, why: string])[] = [
   [/^(?:jwt|jose|jose\+json)$/, 'a type that names no use can be taken for any'],
 ];
 
-/** Claims that give a key, an actor or authority. */
-const RESERVED_CLAIMS = new Set(['cnf', 'act', 'par_hash', 'authorization_details', 'parent_agent']);
+/** Claims that give a key, an actor or authority; by the last, a reader that copies claims would inherit them all. */
+const RESERVED_CLAIMS = new Set([
+  'cnf',
+  'act',
+  'par_hash',
+  'authorization_details',
+  'parent_agent',
+  '__proto__',
+]);
 
 /**
  * The normalised type, if it is not reserved.

@@ -135,6 +135,11 @@ describe('S1: claims that are never signed', () => {
     expect(await (await prepare()).code('order+jwt', { [name]: value })).toBe('claim_reserved');
   });
 
+  it('S1: a claim named __proto__ does not bring others along', async () => {
+    const claims = JSON.parse('{"__proto__":{"cnf":{"jkt":"x"}}}') as Record<string, unknown>;
+    expect(await (await prepare()).code('order+jwt', claims)).toBe('claim_reserved');
+  });
+
   it('no claim of the caller survives under a name that the daemon sets', async () => {
     await fc.assert(
       fc.asyncProperty(
