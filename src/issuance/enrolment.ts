@@ -116,7 +116,7 @@ function pinIssuer(offered: IssuerMetadata, input: EnrolmentInput): IssuerMetada
   if (want !== undefined && want !== got) {
     throw new KeydError(
       'issuer_refused',
-      `the issuer’s challenge key is ${got}, not the pinned ${want}; if the operator changed it, set issuer.challenge_key_thumbprint`,
+      `the issuer’s challenge key is ${got}, not the pinned ${want}; if the operator changed it, set issuer.challenge_key`,
     );
   }
   return offered;

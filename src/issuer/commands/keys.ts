@@ -54,7 +54,7 @@ export function printKeys(lines: readonly KeyLine[], output: Output, json: boole
   }
   const challenge = lines.find(({ purpose }) => purpose === 'challenge');
   if (challenge !== undefined) {
-    output.line(`hosts pin the challenge key: challenge_key_thumbprint = "${challenge.thumbprint}"`);
+    output.line(`hosts pin the challenge key: challenge_key = "${challenge.thumbprint}"`);
   }
 }
 

@@ -96,7 +96,7 @@ describe('agentkey-issuer', () => {
     const first = await withConfig('keys', 'init');
     expect(first).toMatchObject({ code: 0, stderr: '' });
     expect(first.stdout.match(/made now/g)).toHaveLength(7);
-    const thumbprint = /challenge_key_thumbprint = "([\w-]{43})"/.exec(first.stdout)?.[1];
+    const thumbprint = /challenge_key = "([\w-]{43})"/.exec(first.stdout)?.[1];
     const again = await withConfig('--json', 'keys', 'init');
     const { keys } = JSON.parse(again.stdout) as {
       keys: { purpose: string; thumbprint: string; made: boolean }[];
