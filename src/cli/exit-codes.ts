@@ -5,6 +5,7 @@ export const EXIT = {
   ok: 0,
   /** The daemon or issuer refused: policy, evidence, a name, a type. */
   refused: 1,
+  /** The command line, or what it says: a name, a target, a header that is not well-formed. */
   usage: 2,
   /** Nobody answers on the socket. */
   unreachable: 3,
@@ -18,7 +19,7 @@ export const EXIT = {
 
 export function exitCodeOf(error: KeydError): number {
   if (error.code === 'daemon_unreachable') return EXIT.unreachable;
-  if (error.code === 'malformed_request') return EXIT.usage;
+  if (error.status === 400) return EXIT.usage;
   if (error.status === 404 || error.status === 410) return EXIT.notFound;
   if (error.status === 429 || error.status === 503) return EXIT.tryLater;
   return error.status >= 500 && error.code !== 'issuer_refused' ? EXIT.internal : EXIT.refused;
