@@ -19,8 +19,7 @@ export interface StateDatabaseOptions {
  * @throws KeydError `state_newer` where a later version of the program has written the file
  */
 export function openStateDatabase(options: StateDatabaseOptions): DatabaseSync {
-  // SQLite makes files with 0644 less the umask; state is nobody else's to read.
-  closeSync(openSync(options.path, 'a', 0o600));
+  createPrivately(options.path);
   const database = new DatabaseSync(options.path, {
     enableForeignKeyConstraints: true,
     enableDoubleQuotedStringLiterals: false,
@@ -37,6 +36,18 @@ export function openStateDatabase(options: StateDatabaseOptions): DatabaseSync {
     throw asKeydError(thrown);
   }
   return database;
+}
+
+/**
+ * SQLite makes files with 0644 less the umask; state is nobody else's to read. A file that is there is not
+ * opened: closing it again would drop the locks that an open database of this process has on it.
+ */
+function createPrivately(path: string): void {
+  try {
+    closeSync(openSync(path, 'wx', 0o600));
+  } catch (thrown) {
+    if ((thrown as NodeJS.ErrnoException).code !== 'EEXIST') throw thrown;
+  }
 }
 
 function migrate(database: DatabaseSync, { path, migrations }: StateDatabaseOptions): void {
