@@ -129,6 +129,8 @@ export function configShape(host: ConfigHost) {
       object({
         tcti: text({ maxLength: 512, pattern: /^(device|swtpm|tabrmd|mssim)(:.*)?$/ }),
         allow_rsa: optional(boolean),
+        /** How a key's auth reaches the TPM; see docs/decisions/0006. */
+        session_protection: optional(oneOf(['salted', 'password'])),
       }),
     ),
     pkcs11: optional(

@@ -51,6 +51,7 @@ export async function openHardware(
       memory: state.tpmMemory,
       logger: logger.child({ room: 'tpm' }),
       rsa: config.tpm.allow_rsa ?? false,
+      sessionProtection: config.tpm.session_protection ?? defaultProtection(config.tpm.tcti),
     });
     const lane = { backend, queue: laneQueue('the TPM', 1, EXPECTED_TPM_MS, config.queue) };
     lanes.push(lane);
@@ -63,6 +64,11 @@ export async function openHardware(
     lanes.push({ backend, queue: laneQueue('the token', places, EXPECTED_TOKEN_MS, config.queue) });
   }
   return { lanes, tpm };
+}
+
+/** A chip may have a bus that somebody reads; a simulator behind a Unix socket has none (docs/decisions/0006). */
+export function defaultProtection(tcti: string): 'salted' | 'password' {
+  return tcti.startsWith('swtpm:') || tcti.startsWith('mssim:') ? 'password' : 'salted';
 }
 
 function pkcs11Options(

@@ -6,7 +6,7 @@ import { normaliseTyp } from '../wire/typ.ts';
 const RESERVED_TYPES: readonly (readonly [pattern: RegExp, why: string])[] = [
   [/^dpop\+jwt$/, 'DPoP proofs are made by sign/dpop'],
   [/^wpt\+jwt$/, 'workload proofs are made by the profile wimse'],
-  [/^(?:wit|at|txntoken|jkt-s256|statuslist)\+jwt$/, 'such tokens are issued, not made by agents'],
+  [/^(?:wit|at|kb|txntoken|jkt-s256|statuslist)\+jwt$/, 'such tokens are issued, not made by agents'],
   [/^aa-/, 'AAuth tokens are issued, not made by agents'],
   [/^agentkey/, 'such tokens are made by agentkeyd itself'],
   [/attestation\+jwt$/, 'attestations are issued by those who appraise'],
@@ -18,6 +18,7 @@ const RESERVED_TYPES: readonly (readonly [pattern: RegExp, why: string])[] = [
 const RESERVED_CLAIMS = new Set([
   'cnf',
   'act',
+  'may_act',
   'par_hash',
   'authorization_details',
   'parent_agent',

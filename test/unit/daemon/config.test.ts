@@ -5,6 +5,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { loadConfig, type DaemonConfig } from '../../../src/daemon/config.ts';
 import { localHost, type ConfigHost } from '../../../src/daemon/config-host.ts';
 import { parseFlags } from '../../../src/daemon/flags.ts';
+import { defaultProtection } from '../../../src/daemon/hardware.ts';
 import { KeydError } from '../../../src/wire/problem.ts';
 import { codeOf } from '../../support/code-of.ts';
 import { makeTempDir, type TempDir } from '../../support/temp-dir.ts';
@@ -69,6 +70,14 @@ test('flags count over the environment, the environment over the file', async ()
   expect((await load(text, [], env)).shared.path).toBe('/env.sock');
   expect((await load(text, ['--socket', '/flag.sock'], env)).shared.path).toBe('/flag.sock');
   expect((await load(MINIMAL, ['--tcti', 'swtpm:path=/x'])).tpm?.tcti).toBe('swtpm:path=/x');
+});
+
+test('S15: sessions to a device are salted unless configured otherwise; a simulator has no bus', async () => {
+  expect(defaultProtection('device:/dev/tpmrm0')).toBe('salted');
+  expect(defaultProtection('tabrmd:')).toBe('salted');
+  expect(defaultProtection('swtpm:path=/x')).toBe('password');
+  const text = `${MINIMAL}session_protection = "password"\n`;
+  expect((await load(text)).tpm?.session_protection).toBe('password');
 });
 
 test('every fault is told at once, from all sections, with the file’s name', async () => {

@@ -93,6 +93,7 @@ describe('S1: types that are never signed, whatever policy says', () => {
     'agentkey-challenge+jwt',
     'AgentKey-new+jwt',
     'statuslist+jwt',
+    'kb+jwt',
     'jose',
   ])('%s', async (typ) => {
     const { code, backend } = await prepare();
@@ -120,6 +121,7 @@ describe('S1: claims that are never signed', () => {
   it.each([
     ['cnf', { jwk: {} }],
     ['act', { sub: 'x' }],
+    ['may_act', { sub: 'x' }],
     ['par_hash', 'x'],
     ['del_depth', 1],
     ['del_max_depth', 1],
