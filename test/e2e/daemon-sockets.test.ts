@@ -116,6 +116,14 @@ test('DECISIONS 8: the directory that a container mounts stays over a restart an
   await expect.poll(() => existsSync(folder)).toBe(false);
 });
 
+test('S11: an agent socket tells nothing of the host but that the daemon is well', async () => {
+  await create('worker-contained');
+  await expect.poll(() => existsSync(agentSocket('worker-contained'))).toBe(true);
+  const ask = (path: string) => requestOverSocket(agentSocket('worker-contained'), 'GET', path);
+  expect((await ask('/healthz')).status).toBe(200);
+  for (const path of ['/v1/status', '/metrics']) expect((await ask(path)).status).toBe(404);
+});
+
 test.skipIf(!isRoot)('S10: uid 0 has no right of its own on shared and agent sockets', async () => {
   await create('worker-owned', { ownerUid: OTHER_UID });
   await expect.poll(() => existsSync(agentSocket('worker-owned'))).toBe(true);

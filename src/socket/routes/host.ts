@@ -43,7 +43,8 @@ export function hostRoutes(host: HostApi, metrics: MetricsSource): readonly AnyR
       method: 'GET',
       path: '/v1/status',
       operation: 'status',
-      on: EVERYWHERE,
+      // What a container with one agent's socket sees of the host is that agent (S11).
+      on: ['shared', 'admin'],
       handle: async () => ok(await host.status()),
     }),
     route({
