@@ -17,6 +17,7 @@ packages=(
   swtpm swtpm-tools tpm2-tools tpm2-openssl    # a TPM to test with, and tools that check our work
   softhsm2 opensc libengine-pkcs11-openssl     # a token to test with
   openssl perl valgrind
+  systemd groff-base                           # checks of units and man pages
 )
 have_package() {
   [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
