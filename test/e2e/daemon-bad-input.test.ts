@@ -215,7 +215,8 @@ test.each(
   );
   await fc.assert(
     fc.asyncProperty(segment, async (text) => {
-      const name = text.startsWith('%') ? text : encodeURIComponent(text);
+      // What is percent-encoded already goes as it is; anything else would not be HTTP at all.
+      const name = /^(?:%[0-9A-Fa-f]{2})+$/.test(text) ? text : encodeURIComponent(text);
       const answer = await ask(entry.method, entry.path.replace('{agent}', name), body, { agent: keepAlive });
       expect([400, 404, 405], answer.text).toContain(answer.status);
       expect(answer.headers['content-type']).toBe('application/problem+json');
