@@ -49,6 +49,8 @@ export async function openHardware(
       secret,
       store: state.keyBlobs,
       memory: state.tpmMemory,
+      // Hashes of secrets that hardware refused; those of PINs are keyed and can not meet these.
+      refusedAuths: state.refusedPins,
       logger: logger.child({ room: 'tpm' }),
       rsa: config.tpm.allow_rsa ?? false,
       sessionProtection: config.tpm.session_protection ?? defaultProtection(config.tpm.tcti),

@@ -42,6 +42,8 @@ export class AgentService {
   readonly #options: AgentServiceOptions;
   /** Changes of one agent follow one another. */
   readonly #changes = new KeyedLock();
+  /** Agents under way, by owner. */
+  readonly #making = new Map<number, number>();
 
   constructor(options: AgentServiceOptions) {
     this.#options = options;
@@ -79,23 +81,14 @@ export class AgentService {
     const { name, backend, algorithm = DEFAULT_ALGORITHM, ownerUid = caller.uid } = request;
     const action = { action: 'agent-create', name, backend, algorithm, ownerUid } as const;
     return requireAction(this.#options, caller, action, async () => {
-      this.#checkQuota(ownerUid);
-      const { agents, keys, now, hooks } = this.#options;
-      const id = randomUUID();
-      agents.reserveName(id, name, ownerUid);
-      const made = { agent: undefined as Agent | undefined };
+      this.#takePlace(ownerUid);
       try {
-        await keys.make(caller, backend, algorithm, (key) => {
-          const agent = { id, name, ownerUid, backend, createdAtMs: now(), ...key };
-          agents.add(agent);
-          made.agent = agent;
-        });
+        const agent = await this.#make(caller, { name, backend, algorithm, ownerUid });
+        this.#tell(this.#options.hooks.created, agent);
+        return await this.#describe(agent);
       } finally {
-        if (made.agent === undefined) agents.releaseName(id);
+        this.#leavePlace(ownerUid);
       }
-      if (made.agent === undefined) throw new KeydError('internal', 'a key was made and not taken');
-      this.#tell(hooks.created, made.agent);
-      return this.#describe(made.agent);
     });
   }
 
@@ -163,12 +156,42 @@ export class AgentService {
     return agent;
   }
 
-  #checkQuota(ownerUid: number): void {
+  async #make(
+    caller: Caller,
+    { name, backend, algorithm, ownerUid }: Required<CreateAgentRequest>,
+  ): Promise<Agent> {
+    const { agents, keys, now } = this.#options;
+    const id = randomUUID();
+    agents.reserveName(id, name, ownerUid);
+    const made = { agent: undefined as Agent | undefined };
+    try {
+      await keys.make(caller, backend, algorithm, (key) => {
+        const agent = { id, name, ownerUid, backend, createdAtMs: now(), ...key };
+        agents.add(agent);
+        made.agent = agent;
+      });
+    } finally {
+      if (made.agent === undefined) agents.releaseName(id);
+    }
+    if (made.agent === undefined) throw new KeydError('internal', 'a key was made and not taken');
+    return made.agent;
+  }
+
+  /** Agents that are being made count like those that are there, or many at once would be one too many. */
+  #takePlace(ownerUid: number): void {
     const { agents, maxAgentsPerOwner } = this.#options;
-    const owned = agents.list().filter((agent) => agent.ownerUid === ownerUid).length;
+    const making = this.#making.get(ownerUid) ?? 0;
+    const owned = agents.list().filter((agent) => agent.ownerUid === ownerUid).length + making;
     if (owned >= maxAgentsPerOwner) {
       throw new KeydError('too_many_requests', `uid ${ownerUid} owns ${owned} agents and may own no more`);
     }
+    this.#making.set(ownerUid, making + 1);
+  }
+
+  #leavePlace(ownerUid: number): void {
+    const making = (this.#making.get(ownerUid) ?? 1) - 1;
+    if (making === 0) this.#making.delete(ownerUid);
+    else this.#making.set(ownerUid, making);
   }
 
   /** The agent has its new key by now, so that a failure here is for the operator and not for the caller. */

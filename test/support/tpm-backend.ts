@@ -48,6 +48,7 @@ export class TpmHost {
   readonly secret = randomBytes(32);
   readonly store = new MemoryBlobStore();
   readonly memory = new RememberedInMemory();
+  readonly refused = new Set<string>();
   readonly #tcti: string;
 
   constructor(tcti: string) {
@@ -55,7 +56,14 @@ export class TpmHost {
   }
 
   open(options: Partial<TpmBackendOptions> = {}): Promise<TpmBackend> {
-    const { secret, store, memory } = this;
-    return openTpmBackend({ tcti: this.#tcti, secret, store, memory, ...options });
+    const { secret, store, memory, refused } = this;
+    const refusedAuths = {
+      has: (hash: string) => Promise.resolve(refused.has(hash)),
+      add: (hash: string) => {
+        refused.add(hash);
+        return Promise.resolve();
+      },
+    };
+    return openTpmBackend({ tcti: this.#tcti, secret, store, memory, refusedAuths, ...options });
   }
 }

@@ -27,6 +27,7 @@ import type { TpmMemory } from './tpm-identity.ts';
 import { isExportable, isTpmAlgorithm, keySource, TpmKeyTable, type TpmKey } from './tpm-key.ts';
 import { createTpmKey } from './tpm-key-creation.ts';
 import { digestToSign, signOnTpm, type SessionProtection } from './tpm-signing.ts';
+import { RefusedAuths, type RefusedAuthStore } from './refused-auths.ts';
 import { tss2PrivateKeyToPem } from './tss2-private-key.ts';
 
 export interface TpmBackendOptions {
@@ -36,6 +37,7 @@ export interface TpmBackendOptions {
   readonly secret: Uint8Array;
   readonly store: KeyBlobStore;
   readonly memory: TpmMemory;
+  readonly refusedAuths: RefusedAuthStore;
   readonly logger?: Logger;
   /** How a key's auth travels in TPM2_Sign; `password` unless said (docs/decisions/0006). */
   readonly sessionProtection?: SessionProtection;
@@ -80,13 +82,13 @@ export class TpmBackend implements KeyBackend {
   readonly #algorithms: readonly Algorithm[];
   readonly #rsaBits: 2048 | 3072;
   readonly #logger: Logger;
-  /** Keys whose auth the TPM refused: not tried again by this process (S20). */
-  readonly #refused = new Map<string, KeydError>();
+  readonly #refused: RefusedAuths;
   #probedAt = Number.NEGATIVE_INFINITY;
 
   /** Use `openTpmBackend`. */
   constructor(options: TpmBackendOptions) {
     this.#auths = new AuthDeriver(options.secret);
+    this.#refused = new RefusedAuths(options.refusedAuths, this.#auths);
     this.#connection = new TpmConnection(options);
     this.#keys = new TpmKeyTable(options.store);
     this.#protection = options.sessionProtection ?? 'password';
@@ -161,12 +163,14 @@ export class TpmBackend implements KeyBackend {
     const digest = digestToSign(key.record.algorithm, input);
     const how = { digest, auths: this.#auths, protection: this.#protection, ...options };
     try {
-      return await this.#connection.run(async (tpm) => {
+      const signature = await this.#connection.run(async (tpm) => {
         // Asked again where nothing else runs: a key destroyed meanwhile signs nothing more.
         return signOnTpm(tpm, { key: await this.#usable(keyId), ...how });
       }, options.signal);
+      this.#refused.accepted(keyId);
+      return signature;
     } catch (thrown) {
-      if (thrown instanceof KeydError && thrown.code === 'tpm_auth_failed') this.#refused.set(keyId, thrown);
+      if (thrown instanceof KeydError && thrown.code === 'tpm_auth_failed') await this.#refused.refused(key);
       throw thrown;
     }
   }
@@ -189,7 +193,7 @@ export class TpmBackend implements KeyBackend {
   async destroy(keyId: string): Promise<Erasure> {
     this.#require(keyId);
     await this.#keys.delete(keyId);
-    this.#refused.delete(keyId);
+    this.#refused.forget(keyId);
     await this.#unload(keyId);
     return { erased: 'local-copies', statement: STATEMENT };
   }
@@ -214,9 +218,9 @@ export class TpmBackend implements KeyBackend {
   }
 
   async #usable(keyId: string): Promise<TpmKey> {
-    const refused = this.#refused.get(keyId);
-    if (refused !== undefined) throw refused;
-    return this.#keys.get(keyId);
+    const key = await this.#keys.get(keyId);
+    await this.#refused.check(key);
+    return key;
   }
 
   // Without its record the key is destroyed; what a TPM that is away had loaded is lost to it anyway.

@@ -120,14 +120,18 @@ describe('keys in a TPM', { timeout: 120_000 }, () => {
     expect(auth({})).toBe(all[0]);
   });
 
-  it('S15: another secret can not use the key, and S20: its auth is not tried a second time', async () => {
+  it('S15: another secret can not use the key, and S20: its auth is not tried a second time, nor after a restart', async () => {
     const key = await generate();
-    const stranger = await host.open({ secret: randomBytes(32) });
+    const secret = randomBytes(32);
+    let stranger = await host.open({ secret });
     const sign = (): Promise<unknown> => stranger.sign(key.keyId, { kind: 'message', octets: Buffer.of(1) });
     try {
       expect(await codeOfAsync(sign)).toBe('tpm_auth_failed');
       // Had it asked again, it would have found no TPM.
       await swtpm.kill9();
+      expect(await codeOfAsync(sign)).toBe('tpm_auth_failed');
+      await stranger.close();
+      stranger = await host.open({ secret });
       expect(await codeOfAsync(sign)).toBe('tpm_auth_failed');
     } finally {
       await stranger.close();

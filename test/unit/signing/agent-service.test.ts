@@ -115,6 +115,19 @@ describe('create', () => {
   });
 });
 
+it('S20: the bound holds for agents that are made at the same time', async () => {
+  const { service, agents } = signingFixture({ policy: POLICY, maxAgentsPerOwner: 2 });
+  const codes = await Promise.all(
+    ['a', 'b', 'c', 'd'].map((name) => codeOfAsync(() => service.create(caller(), request(name)))),
+  );
+  expect(codes.filter((code) => code === 'too_many_requests')).toHaveLength(2);
+  expect(agents.list()).toHaveLength(2);
+  // A name that is taken gives its place back.
+  await service.retire(caller(), 'a').catch(() => service.retire(caller(), 'b'));
+  expect(await codeOfAsync(() => service.create(caller(), request('a')))).toBe('name_in_use');
+  await service.create(caller(), request('e'));
+});
+
 describe('list and show', () => {
   it('show a caller its own agents only, and an operator all', async () => {
     const { service } = signingFixture({ policy: POLICY });
