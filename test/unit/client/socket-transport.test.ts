@@ -69,7 +69,9 @@ describe('SocketTransport', () => {
     const to = await transport('', 5_000, false);
     const controller = new AbortController();
     const pending = to.call('GET', '/v1/status', undefined, { signal: controller.signal });
-    setTimeout(() => { controller.abort(reason); }, 20);
+    setTimeout(() => {
+      controller.abort(reason);
+    }, 20);
     await expect(pending).rejects.toBe(reason);
     await expect(to.call('GET', '/', undefined, { signal: controller.signal })).rejects.toBe(reason);
     to.close();
