@@ -1,11 +1,12 @@
 /** A sandbox of the demo's own, in a temporary folder, started the way a person starts one. */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { access, mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { readDescription, type SandboxDescription } from '../sandbox/description.ts';
+import { exists } from '../sandbox/exists.ts';
 
 const START_TIMEOUT_MS = 120_000;
 
@@ -52,13 +53,4 @@ async function end(child: ChildProcess): Promise<void> {
   const gone = once(child, 'exit');
   child.kill('SIGTERM');
   await gone;
-}
-
-async function exists(file: string): Promise<boolean> {
-  try {
-    await access(file);
-    return true;
-  } catch {
-    return false;
-  }
 }

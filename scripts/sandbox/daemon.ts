@@ -2,7 +2,7 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { access, mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { stringify } from 'smol-toml';
@@ -10,6 +10,7 @@ import { connect } from '../../src/client/index.ts';
 import { programEnvironment, programFile } from './programs.ts';
 import type { SandboxIssuer } from './issuer.ts';
 import type { SofthsmToken } from './softhsm.ts';
+import { exists } from './exists.ts';
 
 export interface SandboxDaemonOptions {
   readonly dir: string;
@@ -120,13 +121,4 @@ export async function waitUntilEnrolled(
     client.close();
   }
   throw new Error(`the host was not enrolled in time (${last})`);
-}
-
-async function exists(file: string): Promise<boolean> {
-  try {
-    await access(file);
-    return true;
-  } catch {
-    return false;
-  }
 }

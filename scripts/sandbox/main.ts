@@ -4,7 +4,7 @@
  * all below DIR, until SIGTERM or Ctrl-C. Started again on the same DIR it goes on with the same keys.
  */
 import { createHash, randomBytes } from 'node:crypto';
-import { access, mkdir, open, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, open, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer, type AddressInfo } from 'node:net';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -13,6 +13,7 @@ import { writeDescription } from './description.ts';
 import { initialiseIssuerKeys, provisionIssuer, startIssuerProcess, writeHosts } from './issuer.ts';
 import { makeSofthsmToken, softhsmTokenFacts, type SofthsmToken } from './softhsm.ts';
 import { manufactureSwtpm, startSwtpm, swtpmCa } from './swtpm.ts';
+import { exists } from './exists.ts';
 
 const ENROL_TIMEOUT_MS = 60_000;
 /** sun_path holds 108 octets, the last a NUL. */
@@ -172,15 +173,6 @@ async function keptPort(file: string): Promise<number> {
   await mkdir(join(file, '..'), { recursive: true, mode: 0o700 });
   await writeFile(file, String(port));
   return port;
-}
-
-async function exists(path: string): Promise<boolean> {
-  try {
-    await access(path);
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 function say(text: string): void {

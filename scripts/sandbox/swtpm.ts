@@ -9,6 +9,7 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { promisify } from 'node:util';
+import { exists } from './exists.ts';
 
 const run = promisify(execFile);
 
@@ -146,15 +147,6 @@ async function mintP256EkCertificate(dir: string, tcti: string): Promise<void> {
   await tool('tpm2_nvdefine', index, '-C', 'p', '-s', String(size), '-a', attributes);
   await tool('tpm2_nvwrite', index, '-C', 'p', '-i', certificate);
   await tool('tpm2_nvwritelock', index, '-C', 'p');
-}
-
-async function exists(path: string): Promise<boolean> {
-  try {
-    await stat(path);
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 function accepts(path: string): Promise<boolean> {

@@ -8,8 +8,9 @@ import { quoteForThirdParty } from '../issuance/third-party-quote.ts';
 import { requireAction, type ActionGate } from '../policy/require-action.ts';
 import type { AgentStore } from '../signing/agent.ts';
 import type { HardwareLane } from '../signing/hardware.ts';
-import type { DaemonStatus, HostApi, HostStatus, ThirdPartyQuote } from '../socket/services.ts';
+import type { DaemonStatus, HostApi, HostStatus } from '../socket/services.ts';
 import { KeydError, asKeydError } from '../wire/problem.ts';
+import type { ThirdPartyQuote } from '../wire/socket/agents.ts';
 import { ATTESTED_PCRS } from '../wire/tpm/pcr-selection.ts';
 
 export interface HostServiceOptions extends ActionGate {

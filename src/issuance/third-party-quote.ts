@@ -3,6 +3,7 @@ import type { Attester } from '../backend/attester.ts';
 import { thirdPartyQuoteData } from '../wire/attested-data.ts';
 import { decodeBase64url, encodeBase64url } from '../wire/base64url.ts';
 import { KeydError } from '../wire/problem.ts';
+import type { ThirdPartyQuote } from '../wire/socket/agents.ts';
 import { ATTESTED_PCRS } from '../wire/tpm/pcr-selection.ts';
 import { toPcrSelection } from './pcr-selection.ts';
 
@@ -17,21 +18,11 @@ export interface ThirdPartyQuoteRequest {
   readonly pcrs?: readonly number[];
 }
 
-/** What `tpm2_checkquote` needs; octets as base64url. */
-export interface ThirdPartyQuoteEvidence {
-  readonly attest: string;
-  readonly signature: string;
-  readonly pcrs: readonly string[];
-  readonly pcrSelection: readonly number[];
-  readonly akPublic: string;
-  readonly extraData: string;
-}
-
 /** @throws KeydError `malformed_request`, `tpm_*` */
 export async function quoteForThirdParty(
   attester: Attester,
   request: ThirdPartyQuoteRequest,
-): Promise<ThirdPartyQuoteEvidence> {
+): Promise<ThirdPartyQuote> {
   const nonce = decodeBase64url(request.nonce, 'nonce');
   if (nonce.length < MIN_NONCE_OCTETS || nonce.length > MAX_NONCE_OCTETS) {
     throw new KeydError('malformed_request', `nonce has ${nonce.length} octets; 16 to 64 are accepted`);

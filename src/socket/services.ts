@@ -8,6 +8,7 @@ import type {
   CreateAgentRequest,
   CredentialsView,
   RotateAgentRequest,
+  ThirdPartyQuote,
 } from '../wire/socket/agents.ts';
 import type {
   CsrRequest,
@@ -72,17 +73,6 @@ export interface CredentialApi {
   show(caller: Caller, agent: string): Promise<CredentialsView>;
   /** Asks the issuer now; answers when it has answered. */
   renew(caller: Caller, agent: string): Promise<CredentialsView>;
-}
-
-/** Evidence for a third party's nonce: everything `tpm2_checkquote` needs (S9). Octets as base64url. */
-export interface ThirdPartyQuote {
-  readonly attest: string;
-  readonly signature: string;
-  readonly pcrs: readonly string[];
-  readonly pcrSelection: readonly number[];
-  readonly akPublic: string;
-  /** The value the quote's extraData holds. */
-  readonly extraData: string;
 }
 
 export interface HostApi {

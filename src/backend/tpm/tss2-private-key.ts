@@ -16,6 +16,7 @@ import {
   derSequence,
   readWhole,
 } from '../../wire/der.ts';
+import { toPem } from '../../wire/pem.ts';
 import { TpmReader, TpmWriter } from '../../wire/tpm/codec.ts';
 
 /** id-loadablekey: TPM2_Load under the parent. */
@@ -71,11 +72,7 @@ export function decodeTss2PrivateKey(octets: Uint8Array): Tss2PrivateKey {
 
 /** RFC 7468 form of the DER. */
 export function tss2PrivateKeyToPem(der: Uint8Array): string {
-  const lines =
-    Buffer.from(der)
-      .toString('base64')
-      .match(/.{1,64}/g) ?? [];
-  return `-----BEGIN ${PEM_LABEL}-----\n${lines.join('\n')}\n-----END ${PEM_LABEL}-----\n`;
+  return toPem(PEM_LABEL, der);
 }
 
 function tpm2bWithin(octets: Uint8Array, field: string, max: number): Uint8Array {

@@ -13,6 +13,7 @@ import {
   derUtf8String,
 } from '../../wire/der.ts';
 import { ecdsaConcatToDer } from '../../wire/ecdsa-signature.ts';
+import { toPem } from '../../wire/pem.ts';
 
 /** id-at-commonName */
 const COMMON_NAME = '2.5.4.3';
@@ -63,8 +64,7 @@ export async function signCertificate(template: CertificateTemplate, sign: Es256
 
 /** RFC 7468 §5. */
 export function certificatePem(certificate: Uint8Array): string {
-  const body = Buffer.from(certificate).toString('latin1');
-  return forge.pem.encode({ type: 'CERTIFICATE', body }).replaceAll('\r\n', '\n');
+  return toPem('CERTIFICATE', certificate);
 }
 
 function randomSerial(): bigint {

@@ -58,3 +58,14 @@ export const thirdPartyQuoteRequest = object({
   nonce: text({ maxLength: 86, pattern: /^[A-Za-z0-9_-]{22,86}$/ }),
   pcrs: optional(array(integer({ min: 0, max: 23 }), { min: 1, max: 24 })),
 });
+
+/** Evidence for a third party's nonce: everything `tpm2_checkquote` needs (S9). Octets as base64url. */
+export interface ThirdPartyQuote {
+  readonly attest: string;
+  readonly signature: string;
+  readonly pcrs: readonly string[];
+  readonly pcrSelection: readonly number[];
+  readonly akPublic: string;
+  /** The value the quote's extraData holds. */
+  readonly extraData: string;
+}
