@@ -41,6 +41,7 @@ const PACKAGES = {
   'node-forge': '^src/(issuer/|signing/certification-request[.]ts$)',
   jose: '^src/(issuance|issuer)/',
   'prom-client': '^src/socket/',
+  '@cedar-policy/cedar-wasm': '^src/policy/cedar/',
   pino: '^src/base/logger[.]ts$',
   'smol-toml': '^src/(base/toml-config|issuer/commands/hosts)[.]ts$',
   commander: '^src/(daemon|issuer|cli)/',

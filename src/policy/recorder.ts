@@ -4,7 +4,10 @@
  */
 import type { Caller } from '../caller/caller.ts';
 import type { ErrorCode } from '../wire/problem.ts';
+import type { Intent } from '../wire/socket/intent.ts';
+import type { AgentAuthority } from './authority.ts';
 import type { Decision } from './authorize.ts';
+import type { Charge } from './counters.ts';
 import type { ActionRequest, AgentFacts, SigningOperation } from './proposal.ts';
 
 export interface DecisionEntry {
@@ -17,13 +20,22 @@ export interface DecisionEntry {
   readonly octetsSha256?: string;
   /** What a reader needs to understand the request: method, origin, path, typ, audience, names. */
   readonly parameters: Readonly<Record<string, string | number | readonly string[]>>;
+  /** On whose behalf, and through whom. */
+  readonly authority?: Pick<AgentAuthority, 'principal' | 'grantId' | 'depth' | 'links'>;
+  /** The caller's word, recorded as such. */
+  readonly intent?: Intent;
+  /** What was reserved, and under which id its settlement is told. */
+  readonly reservation?: { readonly id: string; readonly charges: readonly Charge[] };
   /** Why it was refused. */
   readonly refusal?: ErrorCode;
 }
 
 export type OutcomeEntry =
-  | { readonly effect: 'done'; readonly signatureSha256?: string }
-  | { readonly effect: 'failed'; readonly code: ErrorCode };
+  | { readonly effect: 'done'; readonly signatureSha256?: string; readonly settlement?: Settlement }
+  | { readonly effect: 'failed'; readonly code: ErrorCode; readonly settlement?: Settlement };
+
+/** What became of a reservation. */
+export type Settlement = 'committed' | 'released';
 
 /** The handle of one recorded decision. */
 export interface RecordedDecision {
