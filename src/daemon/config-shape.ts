@@ -1,11 +1,12 @@
 /** The shape of agentkeyd.toml. docs/configuration.md and systemd/agentkeyd.toml say the same in words. */
 import { isAbsolute } from 'node:path';
 import { LOG_LEVELS } from '../base/logger.ts';
-import { policySection } from '../policy/rules.ts';
+import { policySectionMembers } from '../policy/rules.ts';
 import { isNamePattern } from '../wire/agent-name.ts';
 import {
   array,
   boolean,
+  dictionary,
   integer,
   object,
   oneOf,
@@ -43,6 +44,14 @@ const rsaModulusBits: Shape<(typeof RSA_MODULUS_BITS)[number]> = (value, path, f
   faults.push(`${path} must be one of ${RSA_MODULUS_BITS.join(', ')}`);
   return 3072;
 };
+
+const UNIT = /^[A-Za-z][A-Za-z0-9]{0,31}\.(?:[0-9]|1[0-5])$/;
+
+const origin: Shape<string> = refine(text({ maxLength: 512 }), (given) =>
+  URL.canParse(given) && new URL(given).origin === given
+    ? undefined
+    : 'is no origin such as https://api.example',
+);
 
 /** What the daemon reads secrets from: a systemd credential, or a file nobody else may read. */
 export interface SecretSource {
@@ -131,6 +140,8 @@ export function configShape(host: ConfigHost) {
         allow_rsa: optional(boolean),
         /** How a key's auth reaches the TPM; see docs/decisions/0006. */
         session_protection: optional(oneOf(['salted', 'password'])),
+        /** Compare the TPM's own record of its signatures with what this daemon made. */
+        command_audit: optional(boolean),
       }),
     ),
     pkcs11: optional(
@@ -169,7 +180,49 @@ export function configShape(host: ConfigHost) {
         timeout_seconds: optional(integer({ min: 1, max: 120 })),
       }),
     ),
-    policy: optional(policySection),
+    policy: optional(
+      object({
+        ...policySectionMembers,
+        /** `*.cedar` files: all that is permitted. The set that is shipped where it is left out. */
+        directory: optional(absolutePath),
+        /** Candidate sets, one folder each: judged beside the set in force and never obeyed (S19). */
+        observe_directory: optional(absolutePath),
+        /** OpenID AuthZEN: both it and the policy set must permit. */
+        decision_point: optional(
+          object({
+            url: refine(text({ maxLength: 512 }), decisionPointUrlFault),
+            ca_file: optional(readable),
+            token: optional(secretSource(1)),
+            timeout_ms: optional(integer({ min: 1, max: 10_000 })),
+          }),
+        ),
+      }),
+    ),
+    approvals: optional(
+      object({
+        /** How long a person has to decide, seconds. */
+        expiry_seconds: optional(integer({ min: 10, max: 86_400 })),
+        per_caller: optional(integer({ min: 1, max: 1024 })),
+      }),
+    ),
+    ledger: optional(
+      object({
+        /** What a crash may cost at most, by unit: `"USD.2" = 5000`. 0 writes to the TPM at every reservation. */
+        lease: optional(dictionary(UNIT, integer({ min: 0, max: Number.MAX_SAFE_INTEGER }), { max: 64 })),
+      }),
+    ),
+    audit: optional(
+      object({
+        /** Between checkpoints that have something new to say, seconds; each also writes the TPM's counter. */
+        checkpoint_seconds: optional(integer({ min: 60, max: 86_400 })),
+        /** Kept free for entries that must still be written when the disk is full. */
+        reserve_octets: optional(integer({ min: 65_536, max: 1_073_741_824 })),
+        /** Full denials of one caller a minute; more are counted only. */
+        denials_per_minute: optional(integer({ min: 1, max: 100_000 })),
+      }),
+    ),
+    /** Servers whose signed answers may lower what a signature cost. */
+    resource: optional(array(object({ origin, key_file: readable }), { max: 256 })),
   });
 }
 
@@ -181,4 +234,15 @@ export function issuerUrlFault(given: string): string | undefined {
   return url?.protocol === 'https:' && given === url.origin
     ? undefined
     : 'must be https://host or https://host:port, without a path';
+}
+
+/** Why text is no URL of a decision point: https, or http to this machine. */
+export function decisionPointUrlFault(given: string): string | undefined {
+  const url = URL.canParse(given) ? new URL(given) : undefined;
+  const isLocal = url !== undefined && ['127.0.0.1', '[::1]', 'localhost'].includes(url.hostname);
+  return (url?.protocol === 'https:' || (url?.protocol === 'http:' && isLocal)) &&
+    url.username === '' &&
+    url.hash === ''
+    ? undefined
+    : 'must be an https URL, or http to a loopback address';
 }

@@ -33,7 +33,35 @@ export interface DaemonConfig {
   readonly tpm: NonNullable<ConfigFile['tpm']> | undefined;
   readonly pkcs11: NonNullable<ConfigFile['pkcs11']> | undefined;
   readonly issuer: IssuerConfig | undefined;
+  /** The host's own rules. */
   readonly policy: PolicyRules;
+  readonly policySet: PolicySetConfig;
+  readonly approvals: { readonly expiryMs: number; readonly perCaller: number };
+  readonly ledger: {
+    /** Smallest parts a crash may cost at most, by unit. */
+    readonly leases: ReadonlyMap<string, bigint>;
+  };
+  readonly audit: {
+    readonly checkpointMs: number;
+    readonly reserveOctets: number;
+    readonly denialsPerMinute: number;
+  };
+  /** Servers whose signed answers may lower a cost. */
+  readonly resources: readonly { readonly origin: string; readonly keyFile: string }[];
+}
+
+export interface PolicySetConfig {
+  /** Undefined: the set that is shipped. */
+  readonly directory: string | undefined;
+  readonly observeDirectory: string | undefined;
+  readonly decisionPoint:
+    | {
+        readonly url: string;
+        readonly caFile: string | undefined;
+        readonly token: SecretSource | undefined;
+        readonly timeoutMs: number;
+      }
+    | undefined;
 }
 
 export interface AgentSocketsConfig {
@@ -184,6 +212,34 @@ function assemble(
     pkcs11: given.pkcs11,
     issuer: issuer(given, overrides),
     policy: policyRules(given.policy),
+    policySet: policySet(given),
+    approvals: {
+      expiryMs: (given.approvals?.expiry_seconds ?? 900) * 1000,
+      perCaller: given.approvals?.per_caller ?? 32,
+    },
+    ledger: {
+      leases: new Map(
+        Object.entries(given.ledger?.lease ?? {}).map(([unit, lease]) => [unit, BigInt(lease)] as const),
+      ),
+    },
+    audit: {
+      checkpointMs: (given.audit?.checkpoint_seconds ?? 60) * 1000,
+      reserveOctets: given.audit?.reserve_octets ?? 4_194_304,
+      denialsPerMinute: given.audit?.denials_per_minute ?? 60,
+    },
+    resources: (given.resource ?? []).map(({ origin, key_file: keyFile }) => ({ origin, keyFile })),
+  };
+}
+
+function policySet({ policy = {} }: ConfigFile): PolicySetConfig {
+  const { directory, observe_directory: observeDirectory, decision_point: point } = policy;
+  return {
+    directory,
+    observeDirectory,
+    decisionPoint:
+      point === undefined
+        ? undefined
+        : { url: point.url, caFile: point.ca_file, token: point.token, timeoutMs: point.timeout_ms ?? 250 },
   };
 }
 

@@ -3,7 +3,6 @@ import type { Logger } from '../base/logger.ts';
 import type { Caller, Ingress } from '../caller/caller.ts';
 import { CallerIdentifier } from '../caller/identify.ts';
 import { closePidfd, isPidfdAlive, readPeer } from '../caller/peer-credentials.ts';
-import { matchesCaller, type CallerSelector } from '../policy/caller-selector.ts';
 import { Admission } from '../socket/admission.ts';
 import { AgentSockets } from '../socket/agent-sockets.ts';
 import { Idempotency, type IdempotencyStore } from '../socket/idempotency.ts';
@@ -30,8 +29,8 @@ export interface DaemonSocketsOptions {
   readonly config: DaemonConfig;
   readonly services: SocketServices;
   readonly idempotency: IdempotencyStore;
-  /** Callers with the role `operate`, by the rules in force. */
-  readonly operators: () => readonly CallerSelector[];
+  /** Whether the caller has any role: without one, the admin socket says nothing. */
+  readonly hasRole: (caller: Caller) => boolean;
   readonly isDraining: () => boolean;
   readonly logger: Logger;
 }
@@ -96,7 +95,7 @@ export class DaemonSockets {
 }
 
 function serverMaker(options: DaemonSocketsOptions): (ingress: Ingress) => SocketServer {
-  const { config, services, isDraining, logger, operators } = options;
+  const { config, services, isDraining, logger, hasRole } = options;
   const metrics = new SocketMetrics();
   const routes = [
     ...agentRoutes(services.agents),
@@ -129,13 +128,11 @@ function serverMaker(options: DaemonSocketsOptions): (ingress: Ingress) => Socke
       ingress,
       logger: logger.child({ room: 'socket' }),
       admit: (caller) => {
-        if (ingress.kind === 'admin') requireOperator(operators(), caller);
+        if (ingress.kind === 'admin' && !hasRole(caller)) throw noRole(caller);
       },
     });
 }
 
-function requireOperator(operators: readonly CallerSelector[], caller: Caller): void {
-  if (!operators.some((selector) => matchesCaller(selector, caller))) {
-    throw new KeydError('policy_denied', `uid ${caller.uid} does not have the role operate`);
-  }
+function noRole({ uid }: Caller): KeydError {
+  return new KeydError('policy_denied', `uid ${uid} has no role on the admin socket`);
 }

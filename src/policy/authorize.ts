@@ -1,87 +1,124 @@
 /**
- * The one place that lets a key be used. A `Grant` is minted here and nowhere else: its class is not
- * exported, and its content lives in the authorizer that minted it, so that no room can make, alter or
- * repeat one (S7).
+ * The one place that lets a key be used. A request passes, in this order: the host's own rules, the chain of
+ * its agent's authority, the policy set, the external decision point, a person where a policy wants one, and
+ * the ledger; the first that says no decides.
  */
-import { callerShare, type Caller } from '../caller/caller.ts';
-import { KeydError } from '../wire/problem.ts';
-import { judgeAction, judgeSigning, type ApprovedNames, type Judgement } from './judge.ts';
-import type { ActionRequest, AgentFacts, OctetsToSign, Proposal, SigningOperation } from './proposal.ts';
+import type { Caller } from '../caller/caller.ts';
+import { asKeydError, KeydError } from '../wire/problem.ts';
+import type { Intent } from '../wire/socket/intent.ts';
+import type { AgentAuthority, AuthoritySource } from './authority.ts';
+import type { Counters, Reservation, UsageHistory } from './counters.ts';
+import {
+  callerRoles,
+  judgeAction,
+  judgeSigning,
+  POLICY_ACTIONS,
+  type ApprovedNames,
+  type Judgement,
+  type PolicyAction,
+} from './judge.ts';
+import { GrantBook, type Grant, type GrantContents } from './minted-grant.ts';
+import type { ActionRequest, AgentFacts, Proposal } from './proposal.ts';
 import type { PolicyRules } from './rules.ts';
+import type {
+  AttestationFacts,
+  DecisionFacts,
+  Obligations,
+  ObservedVerdict,
+  PolicyEngine,
+  PolicyRequest,
+} from './verdict.ts';
 
-/** Leave to sign one octet string with one key, once, until a deadline, under the rules that allowed it. */
-class MintedGrant {
-  // Nominal: an object of the same shape is no grant.
-  readonly #minted = true;
-  readonly operation: SigningOperation;
-  readonly agentId: string;
-  readonly backend: 'tpm' | 'pkcs11';
-  /** Whose turn in the queue it takes. */
-  readonly share: string;
-  /** Milliseconds since the epoch. */
-  readonly notAfterMs: number;
-
-  constructor(caller: Caller, { agent, parameters, notAfterMs }: Proposal) {
-    this.operation = parameters.operation;
-    this.agentId = agent.id;
-    this.backend = agent.backend;
-    this.share = callerShare(caller);
-    this.notAfterMs = notAfterMs;
-    Object.freeze(this);
-  }
-
-  static is(value: unknown): value is MintedGrant {
-    return typeof value === 'object' && value !== null && #minted in value;
-  }
-}
-
-export type Grant = MintedGrant;
-
-/** What a grant allows, given out once. The octets are a copy that nobody else holds. */
-export interface GrantContents {
-  readonly octets: OctetsToSign;
-  readonly agentId: string;
-  readonly keyId: string;
-  readonly kid: string;
-  readonly operation: SigningOperation;
-  readonly caller: Caller;
-  readonly policies: readonly string[];
-  readonly policyVersion: number;
-  readonly notAfterMs: number;
-}
+export type { Grant, GrantContents } from './minted-grant.ts';
 
 /** What was decided and why; the audit record is made from it. */
 export interface Decision {
-  readonly effect: 'permit' | 'deny';
-  /** The rules that decided. */
+  /** `pending`: a person has to allow it first. */
+  readonly effect: 'permit' | 'deny' | 'pending';
+  /** The rules and policies that decided. */
   readonly policies: readonly string[];
   readonly policyVersion: number;
+  /** What candidate sets would have done (S19). */
+  readonly observed?: readonly ObservedVerdict[];
 }
 
-export type SigningAuthorization =
-  | { readonly decision: Decision; readonly grant: Grant }
-  | { readonly decision: Decision; readonly refusal: KeydError };
+/** What was known of the agent when it was decided; for the record. */
+interface DecisionContext {
+  readonly decision: Decision;
+  readonly authority: AgentAuthority | undefined;
+}
+
+export type SigningAuthorization = DecisionContext &
+  (
+    | { readonly grant: Grant; readonly reservation: Reservation | undefined }
+    | { readonly pending: PendingTerms }
+    | { readonly refusal: KeydError }
+  );
+
+/** What a person is asked to allow, beside the request itself. */
+export interface PendingTerms {
+  readonly level: 'person' | 'passkey';
+  readonly charges: Obligations['charges'];
+}
 
 export type ActionAuthorization = { readonly decision: Decision; readonly refusal?: KeydError };
 
+/** A second opinion from outside; both must permit. */
+export interface DecisionPoint {
+  permits(
+    request: PolicyRequest,
+    charges: Obligations['charges'],
+    signal: AbortSignal,
+  ): Promise<{ readonly permitted: boolean; readonly reason: string }>;
+}
+
 export interface AuthorizerOptions {
   readonly rules: PolicyRules;
+  readonly engine: PolicyEngine;
+  readonly authority: AuthoritySource;
+  /** Undefined where nothing can be spent on this host: what costs something is then refused. */
+  readonly counters: Counters | undefined;
+  readonly usage: UsageHistory;
+  readonly attestation: (agent: AgentFacts) => AttestationFacts;
+  readonly decisionPoint?: DecisionPoint | undefined;
   /** Asked at each creation: enrolment can change it. */
   readonly approvedNames: () => ApprovedNames;
   /** Milliseconds since the epoch. */
   readonly now?: () => number;
 }
 
+/** What comes with a proposal without being signed. */
+export interface AuthorizeContext {
+  readonly intent?: Intent | undefined;
+  readonly signal: AbortSignal;
+  /** Whether a person has allowed exactly this: asked once all else permits, at release (S12). */
+  readonly approved?: (terms: PendingTerms, decision: Decision) => void;
+}
+
+/** A judgement below which charges and approvals are still open. */
+type Judged =
+  | { readonly refusal: KeydError; readonly decision: Decision; readonly authority?: AgentAuthority }
+  | {
+      readonly request: PolicyRequest;
+      readonly decision: Decision;
+      readonly authority: AgentAuthority | undefined;
+      readonly obligations: Obligations;
+    };
+
+const NO_PAST = { firstUseOfOrigin: true, lastMinute: 0, lastHour: 0, lastDay: 0 } as const;
+
 export class Authorizer {
-  readonly #approvedNames: () => ApprovedNames;
+  readonly #options: AuthorizerOptions;
   readonly #now: () => number;
-  readonly #contents = new WeakMap<Grant, GrantContents>();
+  readonly #grants = new GrantBook();
   #rules: PolicyRules;
+  #engine: PolicyEngine;
   #version = 1;
 
   constructor(options: AuthorizerOptions) {
+    this.#options = options;
     this.#rules = structuredClone(options.rules);
-    this.#approvedNames = options.approvedNames;
+    this.#engine = options.engine;
     this.#now = options.now ?? Date.now;
   }
 
@@ -91,36 +128,60 @@ export class Authorizer {
   }
 
   /** Judges a proposal. A refusal is an answer, not a throw, so that it is recorded like a grant. */
-  // eslint-disable-next-line @typescript-eslint/require-await -- a decision may take I/O (approvals, an external decision point)
-  async authorize(caller: Caller, proposal: Proposal): Promise<SigningAuthorization> {
-    const judgement = judgeSigning(this.#rules, caller, proposal);
-    const decision = this.#decision(judgement);
-    if (judgement.effect === 'deny') return { decision, refusal: refusal(judgement) };
-    const grant = new MintedGrant(caller, proposal);
-    const { agent, octets, parameters, notAfterMs } = proposal;
-    this.#contents.set(
-      grant,
-      Object.freeze({
-        octets: Object.freeze({ kind: octets.kind, octets: Uint8Array.from(octets.octets) }),
-        agentId: agent.id,
-        keyId: agent.keyId,
-        kid: agent.kid,
-        operation: parameters.operation,
-        caller: deepFreeze(structuredClone(caller)),
-        policies: decision.policies,
-        policyVersion: decision.policyVersion,
-        notAfterMs,
-      }),
+  async authorize(
+    caller: Caller,
+    proposal: Proposal,
+    context: AuthorizeContext,
+  ): Promise<SigningAuthorization> {
+    const first = this.#judge(caller, proposal, context.intent);
+    if ('refusal' in first) return { authority: undefined, ...first };
+    const { decisionPoint } = this.#options;
+    if (decisionPoint === undefined) return this.#conclude(caller, proposal, first, context);
+    const { permitted } = await decisionPoint.permits(
+      first.request,
+      first.obligations.charges,
+      context.signal,
     );
-    return { decision, grant };
+    if (!permitted) {
+      const refusal = new KeydError(
+        'decision_point_denied',
+        'the external decision point does not permit it',
+      );
+      return { decision: this.#decision('deny', ['decision-point']), authority: first.authority, refusal };
+    }
+    // Time has passed: what was true before the question need not be true after it.
+    const again = this.#judge(caller, proposal, context.intent);
+    if ('refusal' in again) return { authority: undefined, ...again };
+    return this.#conclude(caller, proposal, again, context);
+  }
+
+  /**
+   * A link that is renewed on the terms its delegation was granted on: the daemon's own act, for which no
+   * caller is judged. The chain still is.
+   * @throws KeydError `internal` for any other operation, `no_grant`, `authority_exceeded`, `delegation_*`
+   */
+  authorizeRenewal(proposal: Proposal): Extract<SigningAuthorization, { grant: Grant }> {
+    if (proposal.parameters.operation !== 'delegate') {
+      throw new KeydError('internal', 'only links of delegations are renewed without a caller');
+    }
+    const authority = this.#options.authority.of(proposal.agent);
+    if (authority === undefined) throw noGrant(proposal.agent);
+    const exceeded = authority.refuses(proposal, [], []);
+    if (exceeded !== undefined) throw new KeydError('authority_exceeded', exceeded);
+    const decision = this.#decision('permit', ['built-in:link-renewal']);
+    const grant = this.#grants.mint(undefined, proposal, decision);
+    return { decision, authority, grant, reservation: undefined };
   }
 
   /** Judges what is not signing. */
-  // eslint-disable-next-line @typescript-eslint/require-await -- as authorize
+  // eslint-disable-next-line @typescript-eslint/require-await -- a decision may take I/O
   async authorizeAction(caller: Caller, request: ActionRequest): Promise<ActionAuthorization> {
-    const judgement = judgeAction(this.#rules, caller, request, this.#approvedNames());
-    const decision = this.#decision(judgement);
-    return judgement.effect === 'deny' ? { decision, refusal: refusal(judgement) } : { decision };
+    const judgement = judgeAction(this.#rules, caller, request, this.#options.approvedNames());
+    if (judgement.effect === 'ask-policy') {
+      if (!('agent' in request)) throw new KeydError('internal', 'policy was asked about no agent');
+      return this.#authorizeUse(caller, request.agent, judgement.action);
+    }
+    return this.#concludeAction(judgement);
   }
 
   /**
@@ -129,11 +190,7 @@ export class Authorizer {
    *   `policy_denied` where the rules have changed since, `deadline_exceeded`
    */
   redeem(grant: Grant): GrantContents {
-    const contents = MintedGrant.is(grant) ? this.#contents.get(grant) : undefined;
-    if (contents === undefined) {
-      throw new KeydError('internal', 'signing was asked for without a grant, or with one used before');
-    }
-    this.#contents.delete(grant);
+    const contents = this.#grants.take(grant);
     if (contents.policyVersion !== this.#version) {
       throw new KeydError('policy_denied', 'the policy changed while the request waited; ask again');
     }
@@ -143,36 +200,183 @@ export class Authorizer {
     return contents;
   }
 
+  /** Ends a grant; true if it was not redeemed, so that the hardware was certainly not asked. */
+  withdraw(grant: Grant): boolean {
+    return this.#grants.withdraw(grant);
+  }
+
   /** Whether this caller would be shown the agent; for lists, which are not decisions of their own. */
   maySee(caller: Caller, agent: AgentFacts): boolean {
     const request = { action: 'agent-show', agent } as const;
-    return judgeAction(this.#rules, caller, request, this.#approvedNames()).effect === 'permit';
+    const judgement = judgeAction(this.#rules, caller, request, this.#options.approvedNames());
+    if (judgement.effect !== 'ask-policy') return judgement.effect === 'permit';
+    return this.#authorizeUse(caller, agent, judgement.action).refusal === undefined;
   }
 
-  /** Puts other rules in force, at once and as a whole; grants of the old ones end. */
-  replace(rules: PolicyRules): void {
+  /** Puts other rules and policies in force, at once and as a whole; grants of the old ones end. */
+  replace(rules: PolicyRules, engine: PolicyEngine): void {
     this.#rules = structuredClone(rules);
+    this.#engine = engine;
     this.#version += 1;
   }
 
   /** Whether this agent's key may sign raw octets: such an agent holds no delegations, budgets or WIT (S1). */
   mayRawSign(agentName: string): boolean {
-    return this.#rules.allowRaw.includes(agentName);
+    return this.#rules.allowRaw.includes(agentName) && this.#engine.mayRawSign(agentName);
   }
 
-  #decision({ effect, policies }: Judgement): Decision {
-    return Object.freeze({ effect, policies: Object.freeze([...policies]), policyVersion: this.#version });
+  #judge(caller: Caller, proposal: Proposal, intent: Intent | undefined): Judged {
+    const host = judgeSigning(this.#rules, caller, proposal);
+    if (host.effect === 'deny') return this.#denied(host);
+    const { agent, parameters, binds } = proposal;
+    try {
+      const authority = this.#options.authority.of(agent);
+      const unbound = authority?.readsUnbound(proposal);
+      if (unbound !== undefined) {
+        return this.#refused('unbound_parameters', unbound, ['delegation-chain'], authority);
+      }
+      const facts = this.#facts(caller, agent, originOf(proposal), intent, authority);
+      const request = { caller, agent, parameters, binds, facts };
+      const verdict = this.#engine.evaluate(request);
+      const { policies, observed } = verdict;
+      if (verdict.effect === 'deny')
+        return this.#refused(verdict.code, verdict.reason, policies, authority, observed);
+      const { charges, scopes } = verdict.obligations;
+      if (charges.length > 0 && authority === undefined) {
+        return this.#refused('no_grant', noGrant(agent).message, policies, authority, observed);
+      }
+      const exceeded = authority?.refuses(proposal, scopes, charges);
+      if (exceeded !== undefined) {
+        return this.#refused('authority_exceeded', exceeded, ['delegation-chain'], authority, observed);
+      }
+      const decision = this.#decision('permit', [...host.policies, ...policies], observed);
+      return { request, decision, authority, obligations: verdict.obligations };
+    } catch (thrown) {
+      const refusal = asKeydError(thrown);
+      // What the chain says of itself is a denial; anything else is a fault, and denies as well (S19).
+      return { refusal, decision: this.#decision('deny', ['delegation-chain']) };
+    }
+  }
+
+  /** From the judgement to the grant without a pause, so that nothing comes between it and the reservation. */
+  #conclude(
+    caller: Caller,
+    proposal: Proposal,
+    judged: Exclude<Judged, { refusal: KeydError }>,
+    context: AuthorizeContext,
+  ): SigningAuthorization {
+    const { authority, decision, obligations } = judged;
+    const { approval, charges } = obligations;
+    if (approval !== 'none') {
+      const terms = { level: approval, charges };
+      if (context.approved === undefined) {
+        return { decision: { ...decision, effect: 'pending' }, authority, pending: terms };
+      }
+      try {
+        context.approved(terms, decision);
+      } catch (thrown) {
+        const denied = this.#decision('deny', decision.policies, decision.observed);
+        return { decision: denied, authority, refusal: asKeydError(thrown) };
+      }
+    }
+    try {
+      const reservation = this.#reserve(proposal.agent, authority, charges);
+      return { decision, authority, grant: this.#grants.mint(caller, proposal, decision), reservation };
+    } catch (thrown) {
+      const denied = this.#decision('deny', decision.policies, decision.observed);
+      return { decision: denied, authority, refusal: asKeydError(thrown) };
+    }
+  }
+
+  #reserve(
+    agent: AgentFacts,
+    authority: AgentAuthority | undefined,
+    charges: Obligations['charges'],
+  ): Reservation | undefined {
+    if (charges.length === 0) return undefined;
+    if (authority === undefined) throw noGrant(agent);
+    const { counters } = this.#options;
+    if (counters === undefined) throw new KeydError('ledger_unavailable', 'this host keeps no ledger');
+    const { account, grantId } = authority;
+    return counters.reserve({ account, grantId, agentId: agent.id }, charges);
+  }
+
+  #authorizeUse(caller: Caller, agent: AgentFacts, action: PolicyAction): ActionAuthorization {
+    const facts = this.#facts(caller, agent, undefined, undefined, undefined);
+    const parameters = { operation: POLICY_ACTIONS[action] };
+    const verdict = this.#engine.evaluate({ caller, agent, parameters, facts });
+    const decision = this.#decision(verdict.effect, verdict.policies, verdict.observed);
+    return verdict.effect === 'permit'
+      ? { decision }
+      : { decision, refusal: new KeydError(verdict.code, verdict.reason) };
+  }
+
+  #facts(
+    caller: Caller,
+    agent: AgentFacts,
+    origin: string | undefined,
+    intent: Intent | undefined,
+    authority: AgentAuthority | undefined,
+  ): DecisionFacts {
+    const { attestation, counters, usage } = this.#options;
+    return {
+      nowMs: this.#now(),
+      attestation: attestation(agent),
+      authority,
+      budgets: authority === undefined ? [] : (counters?.budgets(authority.account) ?? []),
+      usage: origin === undefined ? NO_PAST : usage.of(agent.id, origin),
+      intent,
+      roles: callerRoles(this.#rules, caller),
+    };
+  }
+
+  #concludeAction(judgement: Judgement): ActionAuthorization {
+    const decision = this.#decision(judgement.effect, judgement.policies);
+    return judgement.effect === 'deny'
+      ? { decision, refusal: new KeydError(judgement.code, judgement.reason) }
+      : { decision };
+  }
+
+  #denied({ code, reason, policies }: Extract<Judgement, { effect: 'deny' }>): Judged {
+    return { refusal: new KeydError(code, reason), decision: this.#decision('deny', policies) };
+  }
+
+  #refused(
+    code: KeydError['code'],
+    reason: string,
+    policies: readonly string[],
+    authority: AgentAuthority | undefined,
+    observed?: readonly ObservedVerdict[],
+  ): Judged {
+    const decision = this.#decision('deny', policies, observed);
+    return {
+      refusal: new KeydError(code, reason),
+      decision,
+      ...(authority === undefined ? {} : { authority }),
+    };
+  }
+
+  #decision(
+    effect: Decision['effect'],
+    policies: readonly string[],
+    observed: readonly ObservedVerdict[] = [],
+  ): Decision {
+    return Object.freeze({
+      effect,
+      policies: Object.freeze([...policies]),
+      policyVersion: this.#version,
+      ...(observed.length === 0 ? {} : { observed }),
+    });
   }
 }
 
-function refusal({ code, reason }: Extract<Judgement, { effect: 'deny' }>): KeydError {
-  return new KeydError(code, reason);
+function originOf({ parameters }: Proposal): string | undefined {
+  return 'target' in parameters ? parameters.target.origin : undefined;
 }
 
-function deepFreeze<T>(value: T): T {
-  if (typeof value === 'object' && value !== null && !Object.isFrozen(value)) {
-    Object.freeze(value);
-    for (const member of Object.values(value)) deepFreeze(member);
-  }
-  return value;
+function noGrant(agent: AgentFacts): KeydError {
+  return new KeydError(
+    'no_grant',
+    `${agent.name} has no grant of a principal; the issuer gives one with its credentials once the host’s approval names it`,
+  );
 }

@@ -1,14 +1,13 @@
 /**
- * The decision itself: pure, from rules, kernel facts and the request; denies unless something permits.
- * These are the rules before the policy language: an owner uses its agents, configured callers and roles
- * manage them (DECISIONS 7).
+ * The host's own rules, pure: who manages agents (DECISIONS 7), and the ceiling over what policies may
+ * permit. A use that gets through here is not yet permitted: the policy set has to permit it.
  */
 import type { Caller } from '../caller/caller.ts';
 import { matchesNamePattern, parseAgentName } from '../wire/agent-name.ts';
 import type { ErrorCode } from '../wire/problem.ts';
 import { matchesCaller } from './caller-selector.ts';
 import type { ActionRequest, AgentFacts, Proposal, RawParameters, SigningParameters } from './proposal.ts';
-import { matchesDnsName, matchesTyp, type PolicyRules } from './rules.ts';
+import { matchesDnsName, matchesTyp, ROLES, type PolicyRules, type Role } from './rules.ts';
 
 /** Names that the issuer's approval of this host allows. */
 export type ApprovedNames =
@@ -31,13 +30,37 @@ export type Judgement =
 /** What the kernel shows for a uid without a mapping (`kernel.overflowuid`): nobody in particular. */
 export const OVERFLOW_UID = 65_534;
 
-/** May `caller` have this agent's key sign this? */
+/** Is this below the host's ceiling? A permit names the rules that raised it. */
 export function judgeSigning(rules: PolicyRules, caller: Caller, proposal: Proposal): Judgement {
-  const use = judgeUse(rules, caller, proposal.agent);
-  if (use.effect === 'deny') return use;
-  const parameters = judgeParameters(rules, proposal.agent, proposal.parameters);
-  return parameters.effect === 'deny' ? parameters : permit(...use.policies, ...parameters.policies);
+  const reach = judgeReach(rules, caller, proposal.agent);
+  if (reach.effect === 'deny') return reach;
+  return judgeParameters(rules, proposal.agent, proposal.parameters);
 }
+
+/** Uses of an agent that the policy set judges, once `judgeReach` lets the caller get that far. */
+export const POLICY_ACTIONS = {
+  'agent-use': 'use',
+  'agent-show': 'show',
+  'credentials-read': 'credentials-read',
+  'credentials-renew': 'credentials-renew',
+  'delegation-revoke': 'revoke',
+  'budget-read': 'show',
+  'budget-settle': 'use',
+} as const satisfies Partial<Record<ActionRequest['action'], string>>;
+
+export type PolicyAction = keyof typeof POLICY_ACTIONS;
+
+/** The role operate does these without the policy set's word. */
+const OPERATOR_USES: ReadonlySet<ActionRequest['action']> = new Set([
+  'agent-show',
+  'credentials-read',
+  'credentials-renew',
+  'delegation-revoke',
+  'budget-read',
+]);
+
+/** What decides about an action: the host's rules, or below them the policy set. */
+export type ActionJudgement = Judgement | { readonly effect: 'ask-policy'; readonly action: PolicyAction };
 
 /** May `caller` do this? */
 export function judgeAction(
@@ -45,50 +68,61 @@ export function judgeAction(
   caller: Caller,
   request: ActionRequest,
   approved: ApprovedNames,
-): Judgement {
+): ActionJudgement {
   if (isUnnamedOverflow(rules, caller)) return overflowDenied();
   switch (request.action) {
     case 'agent-create':
       return judgeCreate(rules, caller, request, approved);
     case 'agent-use':
-      return judgeUse(rules, caller, request.agent);
     case 'agent-show':
     case 'credentials-read':
     case 'credentials-renew':
-      return either(judgeOperator(rules, caller), () => judgeUse(rules, caller, request.agent));
+    case 'delegation-revoke':
+    case 'budget-read':
+    case 'budget-settle': {
+      const operator = OPERATOR_USES.has(request.action) ? judgeRole(rules, caller, 'operate') : undefined;
+      if (operator !== undefined) return operator;
+      const reach = judgeReach(rules, caller, request.agent);
+      return reach.effect === 'deny' ? reach : { effect: 'ask-policy', action: request.action };
+    }
     case 'agent-rotate':
     case 'agent-retire':
-      return either(judgeOperator(rules, caller), () => judgeManage(rules, caller, request.agent));
+    case 'budget-top-up':
+      return judgeRole(rules, caller, 'operate') ?? judgeManage(rules, caller, request.agent);
     case 'agent-export-tss2':
     case 'host-enrol':
     case 'host-adopt-tpm':
-      return (
-        judgeOperator(rules, caller) ??
-        deny('policy_denied', 'this needs the role operate on the admin socket')
-      );
+    case 'ledger-accept-rollback':
+    case 'audit-read':
+      return requireRole(rules, caller, 'operate');
+    case 'approval-list':
+    case 'approval-decide':
+      return requireRole(rules, caller, 'approve');
+    case 'policy-read':
+    case 'policy-reload':
+      return requireRole(rules, caller, 'policy');
     case 'host-quote': {
       const index = rules.quote.findIndex((selector) => matchesCaller(selector, caller));
       if (caller.ingress.kind !== 'agent' && index >= 0) return permit(`quote[${index}]`);
-      return judgeOperator(rules, caller) ?? deny('policy_denied', 'no rule lets this caller have a quote');
+      return (
+        judgeRole(rules, caller, 'operate') ?? deny('policy_denied', 'no rule lets this caller have a quote')
+      );
     }
   }
 }
 
-/** The owner uses its agent; an agent's socket knows only that agent and its descendants (S11). */
-function judgeUse(rules: PolicyRules, caller: Caller, agent: AgentFacts): Judgement {
+/** An agent's socket knows only that agent and its descendants (S11). */
+function judgeReach(rules: PolicyRules, caller: Caller, agent: AgentFacts): Judgement {
   if (isUnnamedOverflow(rules, caller)) return overflowDenied();
-  if (!inScope(caller, agent.name)) {
-    return deny('agent_not_found', 'this socket serves another agent');
-  }
-  if (caller.uid !== agent.ownerUid) {
-    return deny('policy_denied', `uid ${caller.uid} does not own the agent ${agent.name}`);
-  }
-  return permit('owner');
+  return inScope(caller, agent.name) ? permit() : deny('agent_not_found', 'this socket serves another agent');
 }
 
 function judgeManage(rules: PolicyRules, caller: Caller, agent: AgentFacts): Judgement {
-  const use = judgeUse(rules, caller, agent);
-  if (use.effect === 'deny') return use;
+  const reach = judgeReach(rules, caller, agent);
+  if (reach.effect === 'deny') return reach;
+  if (caller.uid !== agent.ownerUid) {
+    return deny('policy_denied', `uid ${caller.uid} does not own the agent ${agent.name}`);
+  }
   const rule = createRuleFor(rules, caller, agent.name);
   if (rule === undefined) {
     return deny('policy_denied', `no rule lets uid ${caller.uid} manage the agent ${agent.name}`);
@@ -102,7 +136,7 @@ function judgeCreate(
   request: Extract<ActionRequest, { action: 'agent-create' }>,
   approved: ApprovedNames,
 ): Judgement {
-  const operator = judgeOperator(rules, caller);
+  const operator = judgeRole(rules, caller, 'operate');
   if (operator === undefined) {
     if (caller.ingress.kind !== 'shared') {
       return deny('policy_denied', 'agents are created on the shared socket, or by an operator');
@@ -137,10 +171,21 @@ function createRuleFor(rules: PolicyRules, caller: Caller, agentName: string): s
   return index < 0 ? undefined : `create[${index}]`;
 }
 
-function judgeOperator(rules: PolicyRules, caller: Caller): Judgement | undefined {
+/** The caller's roles: on the admin socket, by its rules, and nowhere else (S11). */
+export function callerRoles(rules: PolicyRules, caller: Caller): readonly Role[] {
+  return ROLES.filter((role) => judgeRole(rules, caller, role) !== undefined);
+}
+
+function judgeRole(rules: PolicyRules, caller: Caller, role: Role): Judgement | undefined {
   if (caller.ingress.kind !== 'admin') return undefined;
-  const index = rules.operators.findIndex((selector) => matchesCaller(selector, caller));
-  return index < 0 ? undefined : permit(`roles.operate[${index}]`);
+  const index = rules.roles[role].findIndex((selector) => matchesCaller(selector, caller));
+  return index < 0 ? undefined : permit(`roles.${role}[${index}]`);
+}
+
+function requireRole(rules: PolicyRules, caller: Caller, role: Role): Judgement {
+  return (
+    judgeRole(rules, caller, role) ?? deny('policy_denied', `this needs the role ${role} on the admin socket`)
+  );
 }
 
 function judgeParameters(rules: PolicyRules, agent: AgentFacts, parameters: SigningParameters): Judgement {
@@ -182,6 +227,8 @@ function judgeParameters(rules: PolicyRules, agent: AgentFacts, parameters: Sign
     }
     case 'raw':
       return judgeRaw(rules, agent, parameters);
+    case 'delegate':
+      return permit();
   }
 }
 
@@ -209,7 +256,7 @@ function inScope({ ingress }: Caller, agentName: string): boolean {
 
 function isUnnamedOverflow(rules: PolicyRules, caller: Caller): boolean {
   if (caller.uid !== OVERFLOW_UID) return false;
-  const selectors = [...rules.create, ...rules.operators, ...rules.quote];
+  const selectors = [...rules.create, ...ROLES.flatMap((role) => rules.roles[role]), ...rules.quote];
   return !selectors.some(({ uids }) => uids?.includes(OVERFLOW_UID) === true);
 }
 
@@ -218,10 +265,6 @@ function overflowDenied(): Judgement {
     'policy_denied',
     `uid ${OVERFLOW_UID} stands for every uid the kernel can not map here, and no rule names it`,
   );
-}
-
-function either(first: Judgement | undefined, second: () => Judgement): Judgement {
-  return first ?? second();
 }
 
 function permit(...policies: readonly string[]): Judgement {

@@ -94,8 +94,19 @@ export interface RawParameters {
   readonly credentialsEndAtMs: number | undefined;
 }
 
+/** A link of a delegation chain: the parent's key signs what a new sub-agent may do. */
+export interface DelegateParameters {
+  readonly operation: 'delegate';
+  /** Name of the sub-agent. */
+  readonly name: string;
+  readonly scopes: readonly string[];
+  readonly audiences: readonly string[];
+  readonly expiresInSeconds: number;
+  readonly budgets: readonly { readonly unit: string; readonly amount: bigint }[];
+}
+
 export type SigningParameters =
-  HttpMessageParameters | DpopParameters | JwtParameters | CsrParameters | RawParameters;
+  HttpMessageParameters | DpopParameters | JwtParameters | CsrParameters | RawParameters | DelegateParameters;
 
 export type SigningOperation = SigningParameters['operation'];
 
@@ -138,10 +149,25 @@ export type ActionRequest =
         | 'agent-retire'
         | 'agent-export-tss2'
         | 'credentials-read'
-        | 'credentials-renew';
+        | 'credentials-renew'
+        | 'delegation-revoke'
+        | 'budget-read'
+        | 'budget-settle'
+        | 'budget-top-up';
       readonly agent: AgentFacts;
     }
   | { readonly action: 'host-enrol' }
+  /** Go on with a ledger that is older than the TPM's counter, on record (S8). */
+  | { readonly action: 'ledger-accept-rollback' }
+  | { readonly action: 'audit-read' }
+  | { readonly action: 'policy-read' }
+  | { readonly action: 'policy-reload' }
+  | { readonly action: 'approval-list' }
+  | {
+      readonly action: 'approval-decide';
+      readonly approval: string;
+      readonly decision: 'allow' | 'deny';
+    }
   /** Take the TPM that is here for this host's own, after it was cleared or replaced. */
   | { readonly action: 'host-adopt-tpm' }
   | { readonly action: 'host-quote'; readonly audience: string; readonly pcrs: readonly number[] };

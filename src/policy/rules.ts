@@ -1,4 +1,7 @@
-/** The rules of `[policy]` in agentkeyd.toml: what is allowed beyond an owner's use of its own agents. */
+/**
+ * The rules of `[policy]` in agentkeyd.toml: who manages agents, and the host's ceiling: what no policy of the
+ * policy set can permit by itself.
+ */
 import { isNamePattern, parseAgentName } from '../wire/agent-name.ts';
 import { array, object, optional, refine, text, type Infer, type Shape } from '../wire/check.ts';
 import { KeydError } from '../wire/problem.ts';
@@ -37,13 +40,21 @@ const createRule = refine(
   selectorFault,
 );
 
+/** Kept apart, because who runs the daemon need not be who approves payments or who writes policy (S11). */
+export const ROLES = ['operate', 'approve', 'policy'] as const;
+export type Role = (typeof ROLES)[number];
+
 const roles = object({
-  /** Create, rotate, retire, show and export any agent; enrol the host. */
+  /** Create, rotate, retire, show and export any agent; enrol the host; read audit entries. */
   operate: optional(array(callerSelector, { max: MAX_RULES })),
+  /** Allow or deny what policies annotate with `@approval`. */
+  approve: optional(array(callerSelector, { max: MAX_RULES })),
+  /** Read and reload the policy set. */
+  policy: optional(array(callerSelector, { max: MAX_RULES })),
 });
 
 /** As it stands in the file; every member left out allows nothing. */
-export const policySection = object({
+export const policySectionMembers = {
   create: optional(array(createRule, { max: MAX_RULES })),
   /** Roles count on the admin socket only. */
   roles: optional(roles),
@@ -60,14 +71,15 @@ export const policySection = object({
   csr_organizations: optional(array(text({ maxLength: 64 }), { max: MAX_RULES })),
   /** Origins where an authorization header may be covered that is not provably bound to the key. */
   unbound_authorization: optional(array(origin, { max: MAX_RULES })),
-});
+} as const;
+export const policySection = object(policySectionMembers);
 export type PolicySection = Infer<typeof policySection>;
 
 export type CreateRule = Infer<typeof createRule>;
 
 export interface PolicyRules {
   readonly create: readonly CreateRule[];
-  readonly operators: readonly CallerSelector[];
+  readonly roles: Readonly<Record<Role, readonly CallerSelector[]>>;
   readonly quote: readonly CallerSelector[];
   readonly allowRaw: readonly string[];
   readonly allowDigestWithoutBody: readonly string[];
@@ -81,7 +93,11 @@ export interface PolicyRules {
 export function policyRules(section: PolicySection = {}): PolicyRules {
   return {
     create: section.create ?? [],
-    operators: section.roles?.operate ?? [],
+    roles: {
+      operate: section.roles?.operate ?? [],
+      approve: section.roles?.approve ?? [],
+      policy: section.roles?.policy ?? [],
+    },
     quote: section.quote ?? [],
     allowRaw: section.allow_raw ?? [],
     allowDigestWithoutBody: section.allow_digest_without_body ?? [],

@@ -6,23 +6,12 @@ import type { AgentAuthority } from './authority.ts';
 import type { BudgetState, Charge, Usage } from './counters.ts';
 import type { AgentFacts, BoundParameter, SigningParameters } from './proposal.ts';
 
-/** Making a sub-agent, as policy reads it. */
-export interface DelegateParameters {
-  readonly operation: 'delegate';
-  /** Name of the sub-agent that would be made. */
-  readonly name: string;
-  readonly scopes: readonly string[];
-  readonly audiences: readonly string[];
-  readonly expiresInSeconds: number;
-  readonly budgets: readonly { readonly unit: string; readonly amount: bigint }[];
-}
-
 /** What is neither signed nor delegated. */
 export interface PlainParameters {
   readonly operation: 'use' | 'show' | 'credentials-read' | 'credentials-renew' | 'revoke' | 'approve';
 }
 
-export type JudgedParameters = SigningParameters | DelegateParameters | PlainParameters;
+export type JudgedParameters = SigningParameters | PlainParameters;
 export type JudgedOperation = JudgedParameters['operation'];
 
 /** How the host stands with its issuer at this moment. */

@@ -1,5 +1,6 @@
 /** Agents as the daemon keeps them, and where they are kept. */
 import type { BackendKind } from '../backend/backend.ts';
+import type { AgentFacts } from '../policy/proposal.ts';
 import type { Algorithm } from '../wire/algorithms.ts';
 import type { PublicJwk } from '../wire/jwk.ts';
 
@@ -15,6 +16,11 @@ export interface Agent {
   readonly publicJwk: PublicJwk;
   readonly kid: string;
   readonly createdAtMs: number;
+}
+
+/** What policy and audit read of an agent. */
+export function agentFacts({ id, name, ownerUid, backend, algorithm, keyId, kid }: Agent): AgentFacts {
+  return { id, name, ownerUid, backend, algorithm, keyId, kid };
 }
 
 /**

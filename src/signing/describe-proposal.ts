@@ -28,5 +28,9 @@ function describeParameters(parameters: SigningParameters): DecisionEntry['param
       return { uris: parameters.uris, dnsNames: parameters.dnsNames };
     case 'raw':
       return { input: parameters.input };
+    case 'delegate': {
+      const { name, scopes, audiences, expiresInSeconds } = parameters;
+      return { name, scopes, audiences, expiresInSeconds };
+    }
   }
 }

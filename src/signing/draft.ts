@@ -3,7 +3,7 @@ import type { BoundParameter, OctetsToSign, Proposal, SigningParameters } from '
 import type { AssuranceLevel } from '../wire/assurance.ts';
 import { aauthId, parseAgentName, spiffeId } from '../wire/agent-name.ts';
 import { encodeBase64url } from '../wire/base64url.ts';
-import type { Agent } from './agent.ts';
+import { agentFacts, type Agent } from './agent.ts';
 
 /** Who this host is to its issuer; undefined until it is enrolled. */
 export interface HostIdentity {
@@ -36,6 +36,30 @@ export interface DraftContext {
   readonly randomOctets: (count: number) => Uint8Array;
 }
 
+/** Where the parts of a `DraftContext` come from. */
+export interface DraftContextSources {
+  readonly identity: () => HostIdentity | undefined;
+  /** Credentials of the agent's present key that have not expired. */
+  readonly credentials: (agent: Agent) => AgentCredentials | undefined;
+  readonly issuerAuthorities: () => readonly string[];
+  readonly deadlineMs: number;
+  readonly now: () => number;
+  readonly randomOctets: (count: number) => Uint8Array;
+}
+
+/** Reads every source once, at this moment. */
+export function draftContext(sources: DraftContextSources, agent: Agent): DraftContext {
+  return {
+    agent,
+    identity: sources.identity(),
+    credentials: sources.credentials(agent),
+    issuerAuthorities: sources.issuerAuthorities(),
+    nowMs: sources.now(),
+    deadlineMs: sources.deadlineMs,
+    randomOctets: sources.randomOctets,
+  };
+}
+
 /** A proposal, and how its signature (JOSE form) becomes the reply. */
 export interface Draft<Reply> {
   readonly proposal: Proposal;
@@ -59,9 +83,8 @@ export function propose(
     readonly times?: Proposal['times'];
   },
 ): Proposal {
-  const { id, name, ownerUid, backend, algorithm, keyId, kid } = context.agent;
   return {
-    agent: { id, name, ownerUid, backend, algorithm, keyId, kid },
+    agent: agentFacts(context.agent),
     parameters: parts.parameters,
     octets: parts.octets,
     binds: new Set(parts.binds),

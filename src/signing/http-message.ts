@@ -13,7 +13,8 @@ import {
   type SignatureParameters,
 } from '../wire/http-signature.ts';
 import { KeydError } from '../wire/problem.ts';
-import { profileEntry, requiredComponents, type Profile } from '../wire/profiles.ts';
+import { INTENT_HEADER, profileEntry, requiredComponents, type Profile } from '../wire/profiles.ts';
+import type { MessageIntent } from '../wire/socket/intent.ts';
 import type { HttpMessageReply, HttpMessageRequest } from '../wire/socket/signing.ts';
 import { serializeItem, serializeMember, SfToken, type SfBareItem } from '../wire/structured-fields.ts';
 import { parseTargetUri } from '../wire/target-uri.ts';
@@ -121,7 +122,16 @@ function daemonHeaders(
     added.push(['content-digest', combinedFieldValue(request.headers ?? [], 'content-digest')]);
   }
   if (request.profile === 'aauth') added.push(['signature-key', signatureKey(context)]);
+  if (request.intent?.disclose === true) added.push(...intentLine(request.intent));
   return added;
+}
+
+/** Names only: the note is for people on this side. */
+function intentLine({ purpose, task, session }: MessageIntent): readonly FieldLine[] {
+  const members = Object.entries({ purpose, task, session }).flatMap(([name, value]) =>
+    value === undefined ? [] : [serializeMember(name, serializeItem({ value, parameters: [] }))],
+  );
+  return members.length === 0 ? [] : [[INTENT_HEADER, members.join(', ')]];
 }
 
 /** Signature-Key of the scheme jwt (draft-hardt-httpbis-signature-key): the agent token, whose cnf is this key. */

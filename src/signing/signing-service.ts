@@ -2,12 +2,14 @@
  * Typed signing: from a request to a proposal, from policy's answer to a grant, from the grant to a signature,
  * and from the signature to the reply. Implements `SigningApi` of the socket.
  */
-import { createHash } from 'node:crypto';
 import type { Caller } from '../caller/caller.ts';
 import type { Authorizer } from '../policy/authorize.ts';
-import type { AgentFacts, SigningOperation } from '../policy/proposal.ts';
-import type { RecordedDecision, Recorder } from '../policy/recorder.ts';
+import type { ApprovalDesk } from '../policy/approval-desk.ts';
+import type { UsageHistory } from '../policy/counters.ts';
+import type { SigningOperation } from '../policy/proposal.ts';
+import type { Recorder } from '../policy/recorder.ts';
 import { asKeydError, KeydError } from '../wire/problem.ts';
+import type { Intent } from '../wire/socket/intent.ts';
 import type {
   CsrRequest,
   DpopRequest,
@@ -16,14 +18,16 @@ import type {
   JwtRequest,
   RawRequest,
 } from '../wire/socket/signing.ts';
-import type { Agent, AgentStore } from './agent.ts';
+import { agentFacts, type Agent, type AgentStore } from './agent.ts';
+import { approvalDigest } from './approval-digest.ts';
 import { draftCsr } from './csr.ts';
 import { describeProposal } from './describe-proposal.ts';
 import { draftDpop } from './dpop.ts';
-import type { AgentCredentials, Draft, DraftContext, HostIdentity } from './draft.ts';
+import type { Draft, DraftContext } from './draft.ts';
 import { draftHttpMessage } from './http-message.ts';
 import { draftJwt } from './jwt.ts';
 import { draftRaw } from './raw.ts';
+import { signRecorded } from './sign-recorded.ts';
 import type { Signer } from './signer.ts';
 
 export interface SigningServiceOptions {
@@ -31,15 +35,30 @@ export interface SigningServiceOptions {
   readonly authorizer: Authorizer;
   readonly recorder: Recorder;
   readonly signer: Signer;
-  readonly identity: () => HostIdentity | undefined;
-  /** Credentials of the agent's present key that have not expired. */
-  readonly credentials: (agent: Agent) => AgentCredentials | undefined;
-  readonly issuerAuthorities: () => readonly string[];
-  /** How long one request may wait for hardware. */
-  readonly deadlineMs: number;
-  readonly now: () => number;
-  readonly randomOctets: (count: number) => Uint8Array;
+  readonly usage: UsageHistory;
+  /** Undefined where nobody can be asked: what wants a person is then refused. */
+  readonly approvals: ApprovalDesk | undefined;
+  /** What a proposal of this agent is made from, read at this moment. */
+  readonly draftContext: (agent: Agent) => DraftContext;
 }
+
+/** One typed call. */
+export interface SigningCall<Reply> {
+  readonly operation: SigningOperation;
+  readonly caller: Caller;
+  /** Id or name. */
+  readonly agent: string;
+  /** As it was parsed: what an approval is bound to. */
+  readonly request: { readonly intent?: Intent | undefined };
+  readonly signal: AbortSignal;
+  readonly draft: (context: DraftContext) => Draft<Reply>;
+}
+
+/** A reply, or the approval that has to come first. */
+export type SigningResult<Reply> = Signed<Reply> | PendingApproval;
+/** What was asked for; for what costs something, the reservation it is settled by. */
+export type Signed<Reply> = Reply & { readonly reservation?: string };
+export type PendingApproval = ReturnType<ApprovalDesk['open']>;
 
 export class SigningService {
   readonly #options: SigningServiceOptions;
@@ -53,8 +72,9 @@ export class SigningService {
     agent: string,
     request: HttpMessageRequest,
     signal: AbortSignal,
-  ): Promise<HttpMessageReply> {
-    return this.#sign('http-message', caller, agent, signal, (context) => draftHttpMessage(context, request));
+  ): Promise<SigningResult<HttpMessageReply>> {
+    const draft = (context: DraftContext) => draftHttpMessage(context, request);
+    return this.sign({ operation: 'http-message', caller, agent, request, signal, draft });
   }
 
   dpop(
@@ -62,8 +82,9 @@ export class SigningService {
     agent: string,
     request: DpopRequest,
     signal: AbortSignal,
-  ): Promise<{ readonly proof: string }> {
-    return this.#sign('dpop', caller, agent, signal, (context) => draftDpop(context, request));
+  ): Promise<SigningResult<{ readonly proof: string }>> {
+    const draft = (context: DraftContext) => draftDpop(context, request);
+    return this.sign({ operation: 'dpop', caller, agent, request, signal, draft });
   }
 
   jwt(
@@ -71,8 +92,9 @@ export class SigningService {
     agent: string,
     request: JwtRequest,
     signal: AbortSignal,
-  ): Promise<{ readonly jwt: string }> {
-    return this.#sign('jwt', caller, agent, signal, (context) => draftJwt(context, request));
+  ): Promise<SigningResult<{ readonly jwt: string }>> {
+    const draft = (context: DraftContext) => draftJwt(context, request);
+    return this.sign({ operation: 'jwt', caller, agent, request, signal, draft });
   }
 
   csr(
@@ -80,8 +102,9 @@ export class SigningService {
     agent: string,
     request: CsrRequest,
     signal: AbortSignal,
-  ): Promise<{ readonly csr: string }> {
-    return this.#sign('csr', caller, agent, signal, (context) => draftCsr(context, request));
+  ): Promise<SigningResult<{ readonly csr: string }>> {
+    const draft = (context: DraftContext) => draftCsr(context, request);
+    return this.sign({ operation: 'csr', caller, agent, request, signal, draft });
   }
 
   raw(
@@ -89,32 +112,70 @@ export class SigningService {
     agent: string,
     request: RawRequest,
     signal: AbortSignal,
-  ): Promise<{ readonly signature: string }> {
-    return this.#sign('raw', caller, agent, signal, (context) => draftRaw(context, request));
+  ): Promise<SigningResult<{ readonly signature: string }>> {
+    const draft = (context: DraftContext) => draftRaw(context, request);
+    return this.sign({ operation: 'raw', caller, agent, request, signal, draft });
   }
 
-  async #sign<Reply>(
-    operation: SigningOperation,
-    caller: Caller,
-    idOrName: string,
-    signal: AbortSignal,
-    draft: (context: DraftContext) => Draft<Reply>,
-  ): Promise<Reply> {
-    const agent = await this.#usableAgent(operation, caller, idOrName);
-    const drafted = await this.#draft(operation, caller, agent, draft);
+  /**
+   * Any typed call, from request to reply.
+   * @param approvalId set at release of what a person has allowed: all is judged again (S12)
+   */
+  async sign<Reply extends object>(
+    call: SigningCall<Reply>,
+    approvalId?: string,
+  ): Promise<SigningResult<Reply>> {
+    const { authorizer, approvals, recorder } = this.#options;
+    const { caller, operation, request, signal } = call;
+    const agent = await this.#usableAgent(operation, caller, call.agent);
+    const drafted = await this.#draft(operation, caller, agent, call.draft);
     const { proposal } = drafted;
-    const authorization = await this.#options.authorizer.authorize(caller, proposal);
-    const entry = { caller, decision: authorization.decision, ...describeProposal(proposal) };
+    const authorization = await authorizer.authorize(caller, proposal, {
+      intent: request.intent,
+      signal,
+      ...(approvalId === undefined || approvals === undefined
+        ? {}
+        : {
+            approved: (terms, decision) => {
+              const digest = approvalDigest(caller, agent, operation, request, terms, decision);
+              approvals.claim(approvalId, caller, digest);
+            },
+          }),
+    });
+    const { decision, authority } = authorization;
+    const entry = {
+      caller,
+      decision,
+      ...describeProposal(proposal),
+      ...(authority === undefined ? {} : { authority }),
+      ...(request.intent === undefined ? {} : { intent: request.intent }),
+    };
     if ('refusal' in authorization) {
-      await this.#options.recorder.decision({ ...entry, refusal: authorization.refusal.code });
+      await recorder.decision({ ...entry, refusal: authorization.refusal.code });
       throw authorization.refusal;
     }
-    // The decision is written while the hardware works; neither is of use without the other (S16).
-    const [record, signature] = await Promise.allSettled([
-      this.#options.recorder.decision(entry),
-      this.#options.signer.sign(authorization.grant, signal),
-    ]);
-    return drafted.assemble(released(record, signature));
+    if ('pending' in authorization) {
+      await recorder.decision(entry);
+      if (approvals === undefined) throw new KeydError('policy_denied', 'a person would have to allow this');
+      const { pending } = authorization;
+      const approval = approvals.open({
+        caller,
+        agent: agentFacts(agent),
+        digest: approvalDigest(caller, agent, operation, request, pending, decision),
+        operation,
+        summary: entry.parameters,
+        policies: decision.policies,
+        charges: pending.charges,
+        level: pending.level,
+        run: (id, signalOfPoll) => this.sign({ ...call, signal: signalOfPoll }, id),
+      });
+      return approval;
+    }
+    const { grant, reservation } = authorization;
+    const signature = await signRecorded(this.#options, { entry, grant, reservation, signal });
+    this.#options.usage.signed(agent.id, originOf(proposal.parameters));
+    const reply = drafted.assemble(signature);
+    return reservation === undefined ? reply : { ...reply, reservation: reservation.id };
   }
 
   async #usableAgent(operation: SigningOperation, caller: Caller, idOrName: string): Promise<Agent> {
@@ -122,14 +183,14 @@ export class SigningService {
     if (agent === undefined) throw new KeydError('agent_not_found', 'there is no such agent');
     const { decision, refusal } = await this.#options.authorizer.authorizeAction(caller, {
       action: 'agent-use',
-      agent,
+      agent: agentFacts(agent),
     });
     if (refusal === undefined) return agent;
     await this.#options.recorder.decision({
       caller,
       decision,
       action: operation,
-      agent: facts(agent),
+      agent: agentFacts(agent),
       parameters: {},
       refusal: refusal.code,
     });
@@ -144,7 +205,7 @@ export class SigningService {
     draft: (context: DraftContext) => Draft<Reply>,
   ): Promise<Draft<Reply>> {
     try {
-      return draft(this.#context(agent));
+      return draft(this.#options.draftContext(agent));
     } catch (thrown) {
       const error = asKeydError(thrown);
       if (error.status === 403) {
@@ -153,7 +214,7 @@ export class SigningService {
           caller,
           decision: { effect: 'deny', policies: ['built-in'], policyVersion },
           action: operation,
-          agent: facts(agent),
+          agent: agentFacts(agent),
           parameters: {},
           refusal: error.code,
         });
@@ -161,37 +222,8 @@ export class SigningService {
       throw thrown;
     }
   }
-
-  #context(agent: Agent): DraftContext {
-    const { identity, credentials, issuerAuthorities, deadlineMs, now, randomOctets } = this.#options;
-    return {
-      agent,
-      identity: identity(),
-      credentials: credentials(agent),
-      issuerAuthorities: issuerAuthorities(),
-      nowMs: now(),
-      deadlineMs,
-      randomOctets,
-    };
-  }
 }
 
-/** The signature, if its decision is on record; the outcome follows in either case. */
-function released(
-  record: PromiseSettledResult<RecordedDecision>,
-  signature: PromiseSettledResult<Uint8Array>,
-): Uint8Array {
-  if (record.status === 'rejected') throw asKeydError(record.reason);
-  if (signature.status === 'rejected') {
-    const error = asKeydError(signature.reason);
-    record.value.outcome({ effect: 'failed', code: error.code });
-    throw error;
-  }
-  const signatureSha256 = createHash('sha256').update(signature.value).digest('hex');
-  record.value.outcome({ effect: 'done', signatureSha256 });
-  return signature.value;
-}
-
-function facts({ id, name, ownerUid, backend, algorithm, keyId, kid }: Agent): AgentFacts {
-  return { id, name, ownerUid, backend, algorithm, keyId, kid };
+function originOf(parameters: object): string | undefined {
+  return 'target' in parameters ? (parameters.target as { readonly origin: string }).origin : undefined;
 }

@@ -1,7 +1,7 @@
 /** Which header fields a caller may have signed with a request, and which are never its to choose (S7). */
 import { isFieldValue, isToken, trimOws, type FieldLine } from './field-lines.ts';
 import { KeydError } from './problem.ts';
-import { DELEGATION_CHAIN_HEADER } from './profiles.ts';
+import { DELEGATION_CHAIN_HEADER, INTENT_HEADER } from './profiles.ts';
 import type { TargetUri } from './target-uri.ts';
 
 /** RFC 9110 §7.6.1 and its kin: they speak of the connection and do not reach the origin as written. */
@@ -43,7 +43,7 @@ const FORWARDING_FIELDS = new Set([
 ]);
 
 /** Fields the daemon builds itself; `signature` and everything that begins with it as well. */
-const DAEMON_OWNED = new Set(['content-digest', DELEGATION_CHAIN_HEADER]);
+const DAEMON_OWNED = new Set(['content-digest', DELEGATION_CHAIN_HEADER, INTENT_HEADER]);
 
 const MAX_LINES = 128;
 const MAX_OCTETS = 32_768;

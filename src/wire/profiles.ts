@@ -6,6 +6,9 @@
 /** Field that carries a delegation chain; covered whenever present. */
 export const DELEGATION_CHAIN_HEADER = 'agentkeyd-delegation';
 
+/** Field that tells what the caller says the request is for: a dictionary of strings, its word and no fact. */
+export const INTENT_HEADER = 'agentkeyd-intent';
+
 export interface Profile {
   readonly version: number;
   /** Dictionary key in Signature-Input and Signature. */
@@ -48,6 +51,7 @@ export const COVERED_WHEN_PRESENT: readonly string[] = [
   'idempotency-key',
   'workload-identity-token',
   DELEGATION_CHAIN_HEADER,
+  INTENT_HEADER,
 ];
 
 export function isProfileName(text: string): text is ProfileName {

@@ -13,6 +13,7 @@ import {
   type Infer,
   type Shape,
 } from '../check.ts';
+import { intent, messageIntent } from './intent.ts';
 
 /** Largest body that a caller may have digested and signed, octets. */
 export const MAX_BODY_OCTETS = 1024 * 1024;
@@ -49,6 +50,7 @@ export const httpMessageRequest = object({
   created: optional(integer({ min: 0, max: Number.MAX_SAFE_INTEGER })),
   nonce: optional(text({ maxLength: 256, pattern: /^[\x21\x23-\x5b\x5d-\x7e]+$/, what: 'printable ASCII' })),
   tag: optional(text({ maxLength: 64, pattern: /^[a-z0-9][a-z0-9._-]*$/ })),
+  intent: optional(messageIntent),
 });
 export type HttpMessageRequest = Infer<typeof httpMessageRequest>;
 
@@ -64,6 +66,7 @@ export const dpopRequest = object({
   ath: optional(text({ maxLength: 43, pattern: /^[A-Za-z0-9_-]{43}$/ })),
   accessToken: optional(text({ maxLength: 16_384, pattern: /^[\x21-\x7e]+$/, what: 'printable ASCII' })),
   nonce: optional(text({ maxLength: 256, pattern: /^[\x21\x23-\x5b\x5d-\x7e]+$/, what: 'printable ASCII' })),
+  intent: optional(intent),
 });
 export type DpopRequest = Infer<typeof dpopRequest>;
 
@@ -71,6 +74,7 @@ export type DpopRequest = Infer<typeof dpopRequest>;
 export const jwtRequest = object({
   typ: text({ maxLength: 128 }),
   claims: dictionary(/^[\s\S]{1,256}$/, anyJson, { max: 64 }),
+  intent: optional(intent),
 });
 export type JwtRequest = Infer<typeof jwtRequest>;
 
@@ -88,6 +92,7 @@ export const csrRequest = object({
       dns: optional(array(text({ maxLength: 253 }), { max: 8 })),
     }),
   ),
+  intent: optional(intent),
 });
 export type CsrRequest = Infer<typeof csrRequest>;
 
@@ -96,6 +101,7 @@ export const rawRequest = refine(
   object({
     message: optional(octets({ max: MAX_BODY_OCTETS })),
     digest: optional(octets({ min: 32, max: 64 })),
+    intent: optional(intent),
   }),
   ({ message, digest }) =>
     (message === undefined) === (digest === undefined)
