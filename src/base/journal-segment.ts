@@ -1,0 +1,90 @@
+/** The octets of one journal segment: framing, and reading what may have been torn. */
+import { closeSync, openSync, readSync, fstatSync } from 'node:fs';
+import { crc32 } from 'node:zlib';
+
+const HEADER_OCTETS = 8;
+const READ_OCTETS = 4 * 1024 * 1024;
+const MAX_RECORD_OCTETS = 1024 * 1024;
+
+/** `length (u32) ‖ CRC-32 (u32) ‖ octets`, big-endian; the CRC is over length and octets. */
+export function frameRecord(record: Uint8Array): Uint8Array {
+  const framed = Buffer.allocUnsafe(HEADER_OCTETS + record.length);
+  framed.writeUInt32BE(record.length, 0);
+  framed.set(record, HEADER_OCTETS);
+  framed.writeUInt32BE(checksum(framed.subarray(0, 4), framed.subarray(HEADER_OCTETS)), 4);
+  return framed;
+}
+
+export interface SegmentRead {
+  /** Whole records, and the octets they take. */
+  readonly records: number;
+  readonly size: number;
+  /** Octets after them. */
+  readonly tail: number;
+  /** Whole records follow the damage, so that no crash made it. */
+  readonly isDamaged: boolean;
+}
+
+/** Reads a segment record by record; `onRecord` gets a view that is good until it returns. */
+export function readSegment(path: string, onRecord: (record: Uint8Array, at: number) => void): SegmentRead {
+  const fd = openSync(path, 'r');
+  try {
+    const total = fstatSync(fd).size;
+    let buffer: Buffer = Buffer.allocUnsafe(0);
+    let offset = 0;
+    let size = 0;
+    let records = 0;
+    for (;;) {
+      const record = recordAt(buffer, offset);
+      if (record === 'more' && size + (buffer.length - offset) < total) {
+        buffer = refill(fd, buffer.subarray(offset), size + (buffer.length - offset));
+        offset = 0;
+        continue;
+      }
+      if (record === 'more' || record === 'bad') {
+        const tail = total - size;
+        return { records, size, tail, isDamaged: tail > 0 && hasWholeRecord(buffer.subarray(offset)) };
+      }
+      onRecord(record, records);
+      records += 1;
+      offset += HEADER_OCTETS + record.length;
+      size += HEADER_OCTETS + record.length;
+    }
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function refill(fd: number, rest: Buffer, position: number): Buffer {
+  const next = Buffer.allocUnsafe(rest.length + READ_OCTETS);
+  rest.copy(next);
+  const read = readSync(fd, next, rest.length, READ_OCTETS, position);
+  return next.subarray(0, rest.length + read);
+}
+
+function recordAt(buffer: Buffer, offset: number): Uint8Array | 'more' | 'bad' {
+  if (buffer.length - offset < HEADER_OCTETS) return 'more';
+  const length = buffer.readUInt32BE(offset);
+  if (length === 0 || length > MAX_RECORD_OCTETS) return 'bad';
+  const end = offset + HEADER_OCTETS + length;
+  if (buffer.length < end) return 'more';
+  const record = buffer.subarray(offset + HEADER_OCTETS, end);
+  const isWhole = checksum(buffer.subarray(offset, offset + 4), record) === buffer.readUInt32BE(offset + 4);
+  return isWhole ? record : 'bad';
+}
+
+/**
+ * Whether a whole record begins anywhere after the first octet of `octets`. A crash tears the last batch, of
+ * which any part may be missing, so a record may be whole behind a torn one: only then the torn one is all
+ * zeros or cut. What was whole and was changed has no such excuse.
+ */
+function hasWholeRecord(octets: Buffer): boolean {
+  const length = octets.length < 4 ? 0 : octets.readUInt32BE(0);
+  const next = HEADER_OCTETS + length;
+  if (length === 0 || length > MAX_RECORD_OCTETS || octets.length <= next) return false;
+  return typeof recordAt(octets, next) !== 'string';
+}
+
+function checksum(length: Uint8Array, octets: Uint8Array): number {
+  return crc32(octets, crc32(length));
+}

@@ -1,0 +1,284 @@
+/**
+ * An append-only file of records with group commit: records that arrive while one write is being synced go into
+ * the next, which begins when that ends. So one writer waits for one sync, and many share it.
+ *
+ * A record on disk is `length (u32) ‖ CRC-32 (u32) ‖ octets`, big-endian, the CRC over length and octets. Files
+ * are segments `<name>-<index of the first record, 16 digits>.log`. What a crash tore off the end of the newest
+ * is cut at the next start; damage anywhere else is an error.
+ */
+import { constants, mkdirSync, readdirSync } from 'node:fs';
+import { open, type FileHandle } from 'node:fs/promises';
+import { join } from 'node:path';
+import { asKeydError, KeydError, type ErrorCode } from '../wire/problem.ts';
+import { frameRecord, readSegment } from './journal-segment.ts';
+
+export interface JournalOptions {
+  /** Made if it is missing, mode 0700. */
+  readonly directory: string;
+  /** First part of the files' names, `[a-z]+`. */
+  readonly name: string;
+  /** Octets after which a new segment is begun. */
+  readonly maxSegmentOctets?: number;
+  /** What appending is refused with once the journal could not be written. */
+  readonly failure: ErrorCode;
+  /** Index of the first record wanted; segments wholly before it are not read. */
+  readonly from?: number;
+  /** Every record from `from` on, in order, before this resolves. What it throws is thrown on. */
+  readonly onRecord: (record: Uint8Array, index: number) => void;
+  /** How many octets of an unfinished record a crash had left; they are cut. */
+  readonly onTornTail?: (octets: number) => void;
+}
+
+export interface Appended {
+  readonly index: number;
+  /** Resolves when no crash can undo it. @throws KeydError `failure` of the options */
+  readonly durable: Promise<void>;
+}
+
+export interface Journal {
+  /** Records there are, counting those that are not durable yet. */
+  readonly length: number;
+  /** Never throws: what goes wrong, `durable` says. */
+  append(record: Uint8Array): Appended;
+  /** Resolves when everything appended so far is durable. @throws KeydError `failure` of the options */
+  flush(): Promise<void>;
+  /** Flushes and closes; nothing may be appended any more. */
+  close(): Promise<void>;
+}
+
+const DEFAULT_SEGMENT_OCTETS = 64 * 1024 * 1024;
+const MODE = 0o600;
+const INDEX_DIGITS = 16;
+/** Ample for every entry there is; a length beyond it is damage. */
+export const MAX_RECORD_OCTETS = 1024 * 1024;
+
+/** @throws KeydError `failure` of the options, for damage that no crash leaves behind and what can not be opened */
+export async function openJournal(options: JournalOptions): Promise<Journal> {
+  mkdirSync(options.directory, { recursive: true, mode: 0o700 });
+  const segments = listSegments(options.directory, options.name);
+  const from = options.from ?? 0;
+  let length = segments[0]?.first ?? 0;
+  let size = 0;
+  for (const [position, { file, first }] of segments.entries()) {
+    const next = segments[position + 1];
+    if (next !== undefined && next.first <= from) {
+      length = next.first;
+      continue;
+    }
+    if (first !== length) damaged(options, `${file} begins at record ${first}, expected ${length}`);
+    const path = join(options.directory, file);
+    const read = readSegment(path, (record, at) => {
+      if (first + at >= from) options.onRecord(record, first + at);
+    });
+    if (read.tail > 0) {
+      if (next !== undefined || read.isDamaged) damaged(options, `${file} is damaged at octet ${read.size}`);
+      await cut(path, read.size);
+      options.onTornTail?.(read.tail);
+    }
+    length += read.records;
+    size = read.size;
+  }
+  const last = segments.at(-1);
+  const file = last === undefined ? segmentName(options.name, length) : last.file;
+  const handle = await openSegment(options.directory, file);
+  return new SegmentedJournal(options, handle, length, last === undefined ? 0 : size);
+}
+
+interface Waiter {
+  readonly resolve: () => void;
+  readonly reject: (error: KeydError) => void;
+}
+
+class SegmentedJournal implements Journal {
+  readonly #options: JournalOptions;
+  readonly #maxSegmentOctets: number;
+  #handle: FileHandle;
+  #length: number;
+  /** Octets of the present segment, durable or not. */
+  #size: number;
+  #pending: Uint8Array[] = [];
+  #waiting: Waiter[] = [];
+  /** Of the batch that is being collected: its members share it. */
+  #collected: Promise<void> | undefined;
+  #broken: KeydError | undefined;
+  #writing: Promise<void> | undefined;
+
+  constructor(options: JournalOptions, handle: FileHandle, length: number, size: number) {
+    this.#options = options;
+    this.#maxSegmentOctets = options.maxSegmentOctets ?? DEFAULT_SEGMENT_OCTETS;
+    this.#handle = handle;
+    this.#length = length;
+    this.#size = size;
+  }
+
+  get length(): number {
+    return this.#length;
+  }
+
+  append(record: Uint8Array): Appended {
+    const index = this.#length;
+    if (this.#broken !== undefined) return { index, durable: rejected(this.#broken) };
+    if (record.length === 0 || record.length > MAX_RECORD_OCTETS) {
+      const error = new KeydError('internal', `a record of ${record.length} octets can not be kept`);
+      return { index, durable: rejected(error) };
+    }
+    this.#length += 1;
+    this.#pending.push(frameRecord(record));
+    const durable = this.#nextBatch();
+    this.#write();
+    return { index, durable };
+  }
+
+  async flush(): Promise<void> {
+    if (this.#broken !== undefined) throw this.#broken;
+    if (this.#pending.length > 0) await this.#nextBatch();
+    else await this.#writing;
+    // Read anew: the write that was waited for may have failed.
+    const broken = this.#broken as KeydError | undefined;
+    if (broken !== undefined) throw broken;
+  }
+
+  async close(): Promise<void> {
+    try {
+      await this.flush();
+    } finally {
+      this.#broken ??= new KeydError('shutting_down', 'the journal is closed');
+      await this.#handle.close();
+    }
+  }
+
+  /** The promise that all records of the next batch share. */
+  #nextBatch(): Promise<void> {
+    if (this.#collected === undefined) {
+      const { promise, resolve, reject } = Promise.withResolvers<undefined>();
+      // Whoever waits is told; nobody has to.
+      promise.catch(() => undefined);
+      this.#waiting = [
+        {
+          resolve: () => {
+            resolve(undefined);
+          },
+          reject,
+        },
+      ];
+      this.#collected = promise;
+    }
+    return this.#collected;
+  }
+
+  #write(): void {
+    this.#writing ??= this.#writeAll();
+  }
+
+  async #writeAll(): Promise<void> {
+    while (this.#pending.length > 0) {
+      const records = this.#pending;
+      const waiting = this.#waiting;
+      const first = this.#length - records.length;
+      this.#pending = [];
+      this.#waiting = [];
+      this.#collected = undefined;
+      try {
+        await this.#commit(records, first);
+        for (const { resolve } of waiting) resolve();
+      } catch (thrown) {
+        this.#break(thrown, waiting);
+      }
+    }
+    // In the same turn as the last look at what is pending, or a record could be left to nobody.
+    this.#writing = undefined;
+  }
+
+  async #commit(records: readonly Uint8Array[], first: number): Promise<void> {
+    if (this.#size >= this.#maxSegmentOctets) await this.#nextSegment(first);
+    const octets = records.length === 1 && records[0] !== undefined ? records[0] : Buffer.concat(records);
+    let written = 0;
+    while (written < octets.length) {
+      const { bytesWritten } = await this.#handle.write(
+        octets,
+        written,
+        octets.length - written,
+        this.#size + written,
+      );
+      written += bytesWritten;
+    }
+    await this.#handle.datasync();
+    this.#size += octets.length;
+  }
+
+  async #nextSegment(first: number): Promise<void> {
+    const { directory, name } = this.#options;
+    const next = await openSegment(directory, segmentName(name, first));
+    await this.#handle.close();
+    this.#handle = next;
+    this.#size = 0;
+  }
+
+  /** After a failed write nobody knows what is on disk: nothing more is promised until the next start. */
+  #break(thrown: unknown, waiting: readonly Waiter[]): void {
+    const cause = asKeydError(thrown);
+    const { directory, failure } = this.#options;
+    const error = new KeydError(
+      failure,
+      `${directory} can not be written (${cause.message}); mend the disk and start again`,
+      { cause: thrown },
+    );
+    this.#broken = error;
+    for (const { reject } of [...waiting, ...this.#waiting]) reject(error);
+    this.#pending = [];
+    this.#waiting = [];
+    this.#collected = undefined;
+  }
+}
+
+interface SegmentFile {
+  readonly file: string;
+  readonly first: number;
+}
+
+/** Segments of a journal in order. */
+export function listSegments(directory: string, name: string): readonly SegmentFile[] {
+  const pattern = new RegExp(`^${name}-(\\d{${INDEX_DIGITS}})\\.log$`);
+  return readdirSync(directory)
+    .flatMap((file) => {
+      const match = pattern.exec(file);
+      return match === null ? [] : [{ file, first: Number(match[1]) }];
+    })
+    .sort((left, right) => left.first - right.first);
+}
+
+function segmentName(name: string, first: number): string {
+  return `${name}-${String(first).padStart(INDEX_DIGITS, '0')}.log`;
+}
+
+/** Opens or makes it; a new name is durable only once its directory is. */
+async function openSegment(directory: string, file: string): Promise<FileHandle> {
+  const handle = await open(join(directory, file), constants.O_RDWR | constants.O_CREAT, MODE);
+  const folder = await open(directory, constants.O_RDONLY | constants.O_DIRECTORY);
+  try {
+    await folder.sync();
+  } finally {
+    await folder.close();
+  }
+  return handle;
+}
+
+async function cut(path: string, size: number): Promise<void> {
+  const handle = await open(path, constants.O_RDWR);
+  try {
+    await handle.truncate(size);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+function damaged({ failure, directory }: JournalOptions, what: string): never {
+  throw new KeydError(failure, `${directory}: ${what}; this is no trace of a crash`);
+}
+
+function rejected(error: KeydError): Promise<never> {
+  const promise = Promise.reject(error);
+  promise.catch(() => undefined);
+  return promise;
+}
