@@ -1,0 +1,71 @@
+#!/usr/bin/env node
+/**
+ * `npm run bench`: what a signature costs, as ratios against raw loops and peers on the same hardware in the same
+ * run. `--short` takes under ten minutes; `--json` makes the last line one JSON object; `--report` writes
+ * docs/performance.md and its plots.
+ */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { measure } from './harness/measurement.ts';
+import { compileRaw } from './harness/run-raw.ts';
+import { figures, toJson } from './figures.ts';
+import { writeReport } from './report.ts';
+import { startSubjects } from './subjects/all.ts';
+
+const USAGE = `Usage: npm run bench -- [options]
+
+  --short            fewer rounds, under ten minutes
+  --rounds N         rounds of every measurement (default 7, short 5)
+  --seconds S        of each measurement in each round (default 2, short 1)
+  --only TEXT        only measurements whose name contains TEXT
+  --json             the last line is one JSON object
+  --report           write docs/performance.md and docs/performance/*.svg
+  --help
+`;
+
+const { values } = parseArgs({
+  options: {
+    short: { type: 'boolean', default: false },
+    rounds: { type: 'string' },
+    seconds: { type: 'string' },
+    only: { type: 'string' },
+    json: { type: 'boolean', default: false },
+    report: { type: 'boolean', default: false },
+    help: { type: 'boolean', default: false },
+  },
+});
+
+const say = (line: string): void => void process.stderr.write(`${line}\n`);
+
+if (values.help) {
+  process.stdout.write(USAGE);
+} else {
+  const rounds = positive(values.rounds, values.short ? 5 : 7, 'rounds');
+  const seconds = positive(values.seconds, values.short ? 1 : 2, 'seconds');
+  const dir = await mkdtemp(join(tmpdir(), 'agentkeyd-bench-'));
+  const programs = join(dir, 'bin');
+  say('compiling the raw loops');
+  await compileRaw(programs);
+  say('starting TPM, token, issuer, daemons and peers (all in software on this machine)');
+  const subjects = await startSubjects(dir, programs, say);
+  try {
+    const wanted = subjects.measurements.filter(({ name }) => name.includes(values.only ?? ''));
+    const results = await measure(wanted, rounds, seconds, say);
+    const once = values.only === undefined ? await subjects.measureOnce(values.short, say) : {};
+    const found = figures(results, once);
+    for (const line of found.lines) process.stdout.write(`${line}\n`);
+    if (values.report) await writeReport(results, found, { rounds, seconds });
+    if (values.json) process.stdout.write(`${JSON.stringify(toJson(found))}\n`);
+  } finally {
+    await subjects.stop();
+    await rm(dir, { recursive: true, force: true });
+  }
+}
+
+function positive(text: string | undefined, otherwise: number, name: string): number {
+  const value = text === undefined ? otherwise : Number(text);
+  if (!Number.isFinite(value) || value <= 0) throw new RangeError(`--${name} takes a positive number`);
+  return value;
+}

@@ -1,0 +1,169 @@
+/*
+ * Closed-loop load over one Unix socket: every connection sends one fixed HTTP/1.1 request, waits for the
+ * answer, and sends it again. One thread, epoll, no allocation per request, so that it takes as little of
+ * the machine as it can.
+ *
+ *   http_load SOCKET REQUEST_FILE CONNECTIONS SECONDS
+ *
+ * Prints one line of JSON: requests, seconds, ok (2xx), failed, p50_us, p99_us, max_us, cpu_us (own, per request).
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#define MAX_CONNECTIONS 4096
+#define BUFFER_OCTETS 65536
+
+struct connection {
+  int fd;
+  size_t sent;
+  size_t received;
+  double started_us;
+  char buffer[BUFFER_OCTETS];
+};
+
+static char *request;
+static size_t request_octets;
+static double *latencies;
+static size_t latency_count, latency_room;
+static size_t ok_count, failed_count;
+
+static void die(const char *what) {
+  perror(what);
+  exit(1);
+}
+
+static double now_us(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (double)t.tv_sec * 1e6 + (double)t.tv_nsec / 1e3;
+}
+
+static double cpu_us(void) {
+  struct rusage u;
+  getrusage(RUSAGE_SELF, &u);
+  return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) * 1e6 + (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec);
+}
+
+static void send_rest(struct connection *c) {
+  while (c->sent < request_octets) {
+    ssize_t n = write(c->fd, request + c->sent, request_octets - c->sent);
+    if (n < 0) {
+      if (errno == EAGAIN) return;
+      die("write");
+    }
+    c->sent += (size_t)n;
+  }
+}
+
+static void begin(struct connection *c) {
+  c->sent = 0;
+  c->received = 0;
+  c->started_us = now_us();
+  send_rest(c);
+}
+
+/* Octets of the whole answer, or 0 while it is not all there. */
+static size_t answer_octets(struct connection *c) {
+  c->buffer[c->received] = 0;
+  char *end = strstr(c->buffer, "\r\n\r\n");
+  if (end == NULL) return 0;
+  char *length = strcasestr(c->buffer, "\r\ncontent-length:");
+  size_t body = length != NULL && length < end ? strtoul(length + 17, NULL, 10) : 0;
+  size_t total = (size_t)(end - c->buffer) + 4 + body;
+  return c->received >= total ? total : 0;
+}
+
+static void finish(struct connection *c) {
+  if (latency_count == latency_room) {
+    latency_room = latency_room == 0 ? 1 << 20 : latency_room * 2;
+    latencies = realloc(latencies, latency_room * sizeof *latencies);
+    if (latencies == NULL) die("realloc");
+  }
+  latencies[latency_count++] = now_us() - c->started_us;
+  if (c->received > 9 && c->buffer[9] == '2') {
+    ok_count++;
+  } else {
+    if (failed_count++ == 0) fprintf(stderr, "first failure: %.600s\n", c->buffer);
+  }
+}
+
+static int by_value(const void *a, const void *b) {
+  double x = *(const double *)a, y = *(const double *)b;
+  return x < y ? -1 : x > y;
+}
+
+int main(int argc, char **argv) {
+  if (argc != 5) {
+    fprintf(stderr, "usage: http_load SOCKET REQUEST_FILE CONNECTIONS SECONDS\n");
+    return 2;
+  }
+  int connections = atoi(argv[3]);
+  double seconds = atof(argv[4]);
+  if (connections < 1 || connections > MAX_CONNECTIONS || seconds <= 0) return 2;
+  FILE *file = fopen(argv[2], "rb");
+  if (file == NULL) die(argv[2]);
+  request = malloc(1 << 20);
+  request_octets = fread(request, 1, 1 << 20, file);
+  fclose(file);
+
+  struct sockaddr_un address = {.sun_family = AF_UNIX};
+  strncpy(address.sun_path, argv[1], sizeof address.sun_path - 1);
+  int poller = epoll_create1(EPOLL_CLOEXEC);
+  struct connection *all = calloc((size_t)connections, sizeof *all);
+  if (all == NULL) die("calloc");
+  for (int i = 0; i < connections; i++) {
+    struct connection *c = &all[i];
+    c->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (c->fd < 0 || connect(c->fd, (struct sockaddr *)&address, sizeof address) < 0) die("connect");
+    fcntl(c->fd, F_SETFL, O_NONBLOCK);
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = c};
+    if (epoll_ctl(poller, EPOLL_CTL_ADD, c->fd, &event) < 0) die("epoll_ctl");
+  }
+  double cpu_before = cpu_us(), started = now_us(), deadline = started + seconds * 1e6;
+  for (int i = 0; i < connections; i++) begin(&all[i]);
+  int running = connections;
+  struct epoll_event events[256];
+  while (running > 0) {
+    int n = epoll_wait(poller, events, 256, 5000);
+    if (n == 0) {
+      fprintf(stderr, "no answer for 5 s\n");
+      return 1;
+    }
+    for (int i = 0; i < n; i++) {
+      struct connection *c = events[i].data.ptr;
+      send_rest(c);
+      ssize_t got = read(c->fd, c->buffer + c->received, BUFFER_OCTETS - 1 - c->received);
+      if (got < 0 && errno == EAGAIN) continue;
+      if (got <= 0) {
+        fprintf(stderr, "the server closed a connection: %.*s\n", (int)c->received, c->buffer);
+        return 1;
+      }
+      c->received += (size_t)got;
+      if (answer_octets(c) == 0) continue;
+      finish(c);
+      if (now_us() < deadline) {
+        begin(c);
+      } else {
+        running--;
+      }
+    }
+  }
+  double took = (now_us() - started) / 1e6, cpu = cpu_us() - cpu_before;
+  qsort(latencies, latency_count, sizeof *latencies, by_value);
+  printf("{\"requests\":%zu,\"seconds\":%.4f,\"ok\":%zu,\"failed\":%zu,\"p50_us\":%.1f,\"p99_us\":%.1f,\"max_us\":%.1f,\"cpu_us\":%.2f}\n",
+         latency_count, took, ok_count, failed_count, latencies[latency_count / 2],
+         latencies[(size_t)((double)latency_count * 0.99)], latencies[latency_count - 1],
+         cpu / (double)latency_count);
+  return 0;
+}

@@ -1,0 +1,35 @@
+/**
+ * The daemon without policy, audit and ledger: what HTTP, the queue and the hardware cost by themselves. For
+ * the bench only; nothing that ships can be put together like this.
+ *
+ *   node bench/subjects/bare-daemon.ts CONFIG_FILE
+ */
+import { createLogger } from '../../src/base/logger.ts';
+import { composeDaemon } from '../../src/daemon/compose.ts';
+import { loadConfig } from '../../src/daemon/config.ts';
+import type { Recorder } from '../../src/policy/recorder.ts';
+import type { PolicyEngine } from '../../src/policy/verdict.ts';
+
+const PERMIT_ALL: PolicyEngine = {
+  fingerprint: 'bare',
+  mayRawSign: () => true,
+  evaluate: () => ({
+    effect: 'permit',
+    policies: [],
+    obligations: { approval: 'none', charges: [], scopes: [] },
+    observed: [],
+  }),
+};
+
+const RECORD_NOTHING: Recorder = { decision: () => Promise.resolve({ outcome: () => undefined }) };
+
+const [file] = process.argv.slice(2);
+if (file === undefined) throw new Error('usage: bare-daemon.ts CONFIG_FILE');
+const config = loadConfig({ config: file }, process.env);
+const logger = createLogger({ level: 'error' });
+const daemon = await composeDaemon(config, 'bench', logger, { engine: PERMIT_ALL, recorder: RECORD_NOTHING });
+await daemon.start(new Map());
+process.send?.('ready');
+process.on('SIGTERM', () => {
+  void daemon.stop().then(() => process.exit(0));
+});

@@ -1,0 +1,97 @@
+/** A running daemon as a subject: agents, the fixed requests that load it, its CPU time. */
+import { writeFile } from 'node:fs/promises';
+import { request } from 'node:http';
+import { join } from 'node:path';
+import type { Measurement } from '../harness/measurement.ts';
+import { treeCpuUs } from '../harness/process-cpu.ts';
+import { runRaw } from '../harness/run-raw.ts';
+
+export interface DaemonSubject {
+  /** `full`, `bare`: part of the measurements' names. */
+  readonly name: string;
+  readonly socket: string;
+  readonly pid: number;
+}
+
+const ORIGIN = 'https://bench.example';
+
+/** What each kind of signature is asked for. */
+const REQUESTS = {
+  'http-message': {
+    profile: 'rfc9421',
+    method: 'POST',
+    targetUri: `${ORIGIN}/payments`,
+    headers: [['content-type', 'application/json']],
+    body: Buffer.from('{"amount":0.01,"payee":"acme"}').toString('base64url'),
+  },
+  dpop: { htm: 'GET', htu: `${ORIGIN}/read` },
+  jwt: { typ: 'bench+jwt', claims: { aud: ORIGIN, task: 'bench' } },
+  raw: { message: Buffer.alloc(64, 7).toString('base64url') },
+} as const;
+
+export type BenchOperation = keyof typeof REQUESTS;
+
+/** Creates an agent. @throws Error with the problem document */
+export async function createAgent(
+  subject: DaemonSubject,
+  name: string,
+  backend: 'tpm' | 'pkcs11',
+  algorithm: string,
+): Promise<void> {
+  await call(subject.socket, 'POST', '/v1/agents', { name, backend, algorithm });
+}
+
+/** Load on one agent over `connections`. */
+export function daemonLoad(
+  programs: string,
+  dir: string,
+  subject: DaemonSubject,
+  agent: string,
+  operation: BenchOperation,
+  connections: number,
+): Measurement {
+  const name = `${subject.name} ${agent} ${operation} c${connections}`;
+  return {
+    name,
+    async run(seconds) {
+      const file = join(dir, `${name.replaceAll(' ', '-')}.http`);
+      const body = JSON.stringify(REQUESTS[operation]);
+      const head = [
+        `POST /v1/agents/${agent}/sign/${operation} HTTP/1.1`,
+        'host: agentkeyd',
+        'content-type: application/json',
+        `content-length: ${Buffer.byteLength(body)}`,
+      ];
+      await writeFile(file, `${head.join('\r\n')}\r\n\r\n${body}`);
+      const before = treeCpuUs(subject.pid);
+      const sample = await runRaw(programs, 'http_load', [subject.socket, file, connections, seconds]);
+      return { ...sample, serverCpuUs: (treeCpuUs(subject.pid) - before) / sample.requests };
+    },
+  };
+}
+
+/** One call over the socket. @throws Error unless the answer is a success */
+export function call(socketPath: string, method: string, path: string, body?: unknown): Promise<unknown> {
+  const text = body === undefined ? undefined : JSON.stringify(body);
+  return new Promise((resolve, reject) => {
+    const asked = request(
+      {
+        socketPath,
+        method,
+        path,
+        headers: text === undefined ? {} : { 'content-type': 'application/json' },
+      },
+      (answer) => {
+        const chunks: Buffer[] = [];
+        answer.on('data', (chunk: Buffer) => chunks.push(chunk));
+        answer.on('end', () => {
+          const received = Buffer.concat(chunks).toString();
+          if ((answer.statusCode ?? 500) >= 300) reject(new Error(`${method} ${path}: ${received}`));
+          else resolve(received === '' ? undefined : JSON.parse(received));
+        });
+      },
+    );
+    asked.on('error', reject);
+    asked.end(text);
+  });
+}

@@ -1,0 +1,44 @@
+/** A whole sandbox for the bench: TPM and token in software, issuer, and a daemon with everything on. */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { cp, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { readDescription, type SandboxDescription } from '../../scripts/sandbox/description.ts';
+import { exists } from '../../scripts/sandbox/exists.ts';
+import { call, type DaemonSubject } from './daemon.ts';
+
+const MAIN = fileURLToPath(new URL('../../scripts/sandbox/main.ts', import.meta.url));
+const POLICY = fileURLToPath(new URL('../policies/bench.cedar', import.meta.url));
+const START_TIMEOUT_MS = 90_000;
+
+export interface BenchSandbox {
+  readonly description: SandboxDescription;
+  readonly full: DaemonSubject;
+  stop(): Promise<void>;
+}
+
+export async function startBenchSandbox(dir: string): Promise<BenchSandbox> {
+  const child = spawn(process.execPath, [MAIN, '--dir', dir], { stdio: ['ignore', 'ignore', 'ignore'] });
+  const file = join(dir, 'sandbox.json');
+  const deadline = Date.now() + START_TIMEOUT_MS;
+  while (!(await exists(file))) {
+    if (child.exitCode !== null || Date.now() > deadline) {
+      throw new Error(`the sandbox did not start:\n${await readFile(join(dir, 'agentkeyd.log'), 'utf8')}`);
+    }
+    await delay(100);
+  }
+  const description = await readDescription(file);
+  await cp(POLICY, join(dir, 'daemon', 'policy.d', 'bench.cedar'));
+  await call(description.adminSocket, 'POST', '/v1/policy/reload');
+  return {
+    description,
+    full: { name: 'full', socket: description.socket, pid: description.pids['agentkeyd'] ?? 0 },
+    async stop() {
+      const gone = once(child, 'exit');
+      child.kill('SIGTERM');
+      await gone;
+    },
+  };
+}
