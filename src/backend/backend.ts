@@ -26,6 +26,11 @@ export interface GenerateRequest {
   readonly keyId: string;
   readonly purpose: KeyPurpose;
   readonly algorithm: Algorithm;
+  /**
+   * A key for the life of this process at most: what a TPM gives out wrapped is kept in memory and never
+   * written (S15). A token keeps such a key as any other; who asked for it sees to its end after a crash.
+   */
+  readonly ephemeral?: boolean;
 }
 
 /** What is signed: a whole message, hashed as the algorithm says, or a digest made elsewhere (never for Ed25519). */

@@ -50,6 +50,15 @@ export class ContextCache {
     return first === a ? [handle, other] : [other, handle];
   }
 
+  /**
+   * Takes an object that TPM2_CreateLoaded left in a slot, which `makeRoom` had freed. Its context is not saved:
+   * most such keys are used at once, and one that is evicted before is loaded anew.
+   */
+  async adopt({ id, auth }: Pick<ObjectSource, 'id' | 'auth'>, handle: EsysHandle): Promise<void> {
+    this.#resident.set(id, handle);
+    await this.#setAuth(id, handle, auth());
+  }
+
   /** Flushes residents until `slots` are free, least recently used first. */
   async makeRoom(slots: number, keep: readonly string[] = []): Promise<void> {
     for (const id of [...this.#resident.keys()]) {
@@ -94,7 +103,11 @@ export class ContextCache {
     }
     const handle = await this.#bringIn(source, keep);
     this.#resident.set(id, handle);
-    const auth = source.auth();
+    await this.#setAuth(id, handle, source.auth());
+    return handle;
+  }
+
+  async #setAuth(id: string, handle: EsysHandle, auth: Uint8Array): Promise<void> {
     try {
       await this.#esys.setAuth({ handle, auth });
     } catch (thrown) {
@@ -103,7 +116,6 @@ export class ContextCache {
     } finally {
       auth.fill(0);
     }
-    return handle;
   }
 
   async #bringIn(source: ObjectSource, keep: readonly string[]): Promise<EsysHandle> {

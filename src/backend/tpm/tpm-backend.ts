@@ -51,6 +51,8 @@ export interface TpmBackendOptions {
 
 const STATEMENT =
   'The key’s blob and salt were erased here. Whoever kept a copy of both and has the daemon’s secret can still use the key on this TPM; only TPM2_Clear ends that.';
+const EPHEMERAL_STATEMENT =
+  'The key was flushed from the TPM, and what could bring it back was never written and is wiped from memory.';
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 /** `describe` asks the TPM for a sign of life at most this often. */
 const PROBE_INTERVAL_MS = 1_000;
@@ -140,7 +142,8 @@ export class TpmBackend implements KeyBackend {
         protection: this.#protection,
         template,
       });
-      await this.#keys.add(made);
+      if (request.ephemeral === true) this.#keys.addEphemeral(made);
+      else await this.#keys.add(made);
       return made;
     });
     return toHardwareKey(key);
@@ -192,10 +195,11 @@ export class TpmBackend implements KeyBackend {
 
   async destroy(keyId: string): Promise<Erasure> {
     this.#require(keyId);
-    await this.#keys.delete(keyId);
+    const ephemeral = this.#keys.deleteEphemeral(keyId);
+    if (!ephemeral) await this.#keys.delete(keyId);
     this.#refused.forget(keyId);
     await this.#unload(keyId);
-    return { erased: 'local-copies', statement: STATEMENT };
+    return { erased: 'local-copies', statement: ephemeral ? EPHEMERAL_STATEMENT : STATEMENT };
   }
 
   /**
@@ -204,7 +208,10 @@ export class TpmBackend implements KeyBackend {
    */
   async exportTss2(keyId: string): Promise<string> {
     this.#require(keyId);
-    return tss2PrivateKeyToPem((await this.#keys.get(keyId)).record.blob);
+    const { blob } = (await this.#keys.get(keyId)).record;
+    if (blob.length === 0)
+      throw new KeydError('key_not_found', `The key ${keyId} is ephemeral and has no file`);
+    return tss2PrivateKeyToPem(blob);
   }
 
   /** Accepts the TPM that is there now, after `tpm_cleared` or `tpm_replaced`. Keys made before stay unusable. */

@@ -23,6 +23,11 @@ export interface TpmKey {
 /** @throws KeydError `malformed_structure` if the record is not one this backend wrote */
 export function readTpmKey(record: KeyBlobRecord): TpmKey {
   const { publicArea, privateArea } = decodeTss2PrivateKey(record.blob);
+  return tpmKey(record, publicArea, privateArea);
+}
+
+/** @throws KeydError `malformed_structure` if the public area is not of the record's algorithm */
+export function tpmKey(record: KeyBlobRecord, publicArea: Uint8Array, privateArea: Uint8Array): TpmKey {
   const area = parsePublicArea(publicArea);
   const publicJwk = publicAreaToJwk(area);
   if (!isAlgorithm(record.algorithm) || jwkAlgorithm(publicJwk) !== record.algorithm) {
@@ -50,9 +55,11 @@ export function isExportable(area: PublicArea): boolean {
   return !hasAttributes(area, 'fixedTPM', 'fixedParent', 'sensitiveDataOrigin');
 }
 
-/** Keys by id, from the store and remembered, for a record never changes. Bounded. */
+/** Keys by id, from the store and remembered, for a record never changes. Bounded, but for ephemeral keys. */
 export class TpmKeyTable {
   readonly #store: KeyBlobStore;
+  /** Keys that are nowhere else (S15). */
+  readonly #ephemeral = new Map<string, TpmKey>();
   /** Least recently used first. */
   readonly #known = new Map<string, TpmKey>();
 
@@ -61,6 +68,8 @@ export class TpmKeyTable {
   }
 
   async find(keyId: string): Promise<TpmKey | undefined> {
+    const ephemeral = this.#ephemeral.get(keyId);
+    if (ephemeral !== undefined) return ephemeral;
     const known = this.#known.get(keyId);
     if (known !== undefined) {
       this.#known.delete(keyId);
@@ -80,12 +89,23 @@ export class TpmKeyTable {
   }
 
   async list(): Promise<readonly TpmKey[]> {
-    return (await this.#store.list()).map(readTpmKey);
+    return [...(await this.#store.list()).map(readTpmKey), ...this.#ephemeral.values()];
+  }
+
+  /** Keeps a key in memory only. */
+  addEphemeral(key: TpmKey): void {
+    this.#ephemeral.set(key.record.keyId, key);
   }
 
   async add(key: TpmKey): Promise<void> {
     await this.#store.put(key.record);
     this.#remember(key);
+  }
+
+  /** Wipes and forgets the only copy of an ephemeral key's wrapped form; false where there is no such key. */
+  deleteEphemeral(keyId: string): boolean {
+    this.#ephemeral.get(keyId)?.privateArea.fill(0);
+    return this.#ephemeral.delete(keyId);
   }
 
   async delete(keyId: string): Promise<void> {
