@@ -117,8 +117,3 @@ export function agentIdentifiers(identity: HostIdentity | undefined, agentName: 
     aauthId: aauthId(identity.label, name, identity.aauthDomain),
   };
 }
-
-/** RFC 9278 §3: an identifier that is true of the key itself, wherever it is. */
-export function thumbprintUri(kid: string): string {
-  return `urn:ietf:params:oauth:jwk-thumbprint:sha-256:${kid}`;
-}

@@ -1,5 +1,6 @@
 /** `sign/jwt`: JWTs of a type that policy allows, speaking as the agent and as nobody else (RFC 7519). */
 import { canonicalJson } from '../wire/jcs.ts';
+import { thumbprintUri } from '../wire/jwk.ts';
 import { joinJws, jwsSigningInput } from '../wire/jws.ts';
 import { KeydError } from '../wire/problem.ts';
 import { parseStrictJson } from '../wire/strict-json.ts';
@@ -10,7 +11,6 @@ import {
   expirySeconds,
   freshNonce,
   propose,
-  thumbprintUri,
   type Draft,
   type DraftContext,
 } from './draft.ts';

@@ -73,3 +73,8 @@ export function jwkAlgorithm(jwk: PublicJwk): Algorithm {
 export function jwkHttpSignatureName(jwk: PublicJwk): string | undefined {
   return algorithmEntry(jwk.alg).httpSignatureName;
 }
+
+/** RFC 9278 §3: an identifier that is true of the key itself, wherever it is. */
+export function thumbprintUri(kid: string): string {
+  return `urn:ietf:params:oauth:jwk-thumbprint:sha-256:${kid}`;
+}
