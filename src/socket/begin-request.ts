@@ -26,6 +26,8 @@ export interface BegunRequest {
   readonly caller: Caller;
   readonly ticket: RequestTicket;
   readonly signal: AbortSignal;
+  /** Aborted when the connection closes. */
+  readonly connection: AbortSignal;
   /** For metrics and logs; set when the route is known. */
   operation: string;
 }
@@ -84,7 +86,13 @@ export async function beginRequest(
   checkHeaderFields(request, gate.limits.maxHeaderFields);
   const ticket = gate.admission.begin(connection.share);
   held.push(ticket);
-  begun.set(request, { caller, ticket, signal: gone.signal, operation: 'none' });
+  begun.set(request, {
+    caller,
+    ticket,
+    signal: gone.signal,
+    connection: connection.closed,
+    operation: 'none',
+  });
 }
 
 async function identify(identifying: Promise<Caller>, response: ServerResponse): Promise<Caller> {

@@ -5,6 +5,8 @@ import type { PeerConnection } from '../caller/identify.ts';
 export interface ConnectionState {
   readonly peer: PeerConnection;
   readonly share: string;
+  /** Aborted when it closes. */
+  readonly closed: AbortSignal;
   /** Requests begun and not answered. */
   requests: number;
 }

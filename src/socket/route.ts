@@ -12,6 +12,8 @@ export interface RequestContext<B> {
   readonly body: B;
   /** Aborted when the caller has gone. */
   readonly signal: AbortSignal;
+  /** Aborted when the connection closes, whether it was answered or not. */
+  readonly connection: AbortSignal;
 }
 
 export type Reply =

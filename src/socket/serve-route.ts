@@ -39,6 +39,7 @@ export async function serveRoute(
     agent,
     body: bodyOf(services, route, octets),
     signal: begun.signal,
+    connection: begun.connection,
   };
   const answer = await callOnce(services, route, request, octets, context as RequestContext<never>);
   if (services.ingress.kind === 'admin') {

@@ -10,6 +10,7 @@ import type {
   RotateAgentRequest,
   ThirdPartyQuote,
 } from '../wire/socket/agents.ts';
+import type { DelegateReply, DelegateRequest } from '../wire/socket/delegations.ts';
 import type {
   CsrRequest,
   DpopRequest,
@@ -68,6 +69,25 @@ export interface AgentApi {
   /** TSS2 PRIVATE KEY PEM without its auth; admin socket only (DECISIONS 13). */
   exportTss2(caller: Caller, agent: string): Promise<string>;
 }
+
+export interface DelegationApi {
+  /** Makes sub-agents; the answer to come may need a person's approval first. */
+  delegate(
+    caller: Caller,
+    agent: string,
+    request: DelegateRequest,
+    context: { readonly signal: AbortSignal; readonly connection: AbortSignal },
+  ): Promise<DelegateReply | PendingReply>;
+  /** Direct sub-agents. */
+  list(caller: Caller, agent: string): Promise<readonly AgentView[]>;
+  /** Compact tokens, DT₀ first. */
+  chain(caller: Caller, agent: string): Promise<readonly string[]>;
+  /** Ends a sub-agent and all below it. */
+  revoke(caller: Caller, agent: string): Promise<RetirementView>;
+}
+
+/** What has to be allowed by a person before the call is done; the approval desk says what it looks like. */
+export type PendingReply = object;
 
 export interface CredentialApi {
   show(caller: Caller, agent: string): Promise<CredentialsView>;

@@ -92,8 +92,10 @@ export class SocketServer {
       peer = identifier.connect(socketFd(socket), ingress);
       const giveBack = admission.connect(peer.share);
       const { share } = peer;
-      rememberConnection(socket, { peer, share, requests: 0 });
+      const closing = new AbortController();
+      rememberConnection(socket, { peer, share, closed: closing.signal, requests: 0 });
       socket.once('close', () => {
+        closing.abort();
         giveBack();
         connectionState(socket)?.peer.close();
       });

@@ -35,6 +35,25 @@ export interface AgentView {
   readonly createdAt: string;
   /** Null while the host is not enrolled; `aauthId` also where AAuth has no name for this depth. */
   readonly identifiers: { readonly spiffeId: string | null; readonly aauthId: string | null };
+  /** Of a sub-agent: the name of the agent that delegated to it, and how far it is below the root agent. */
+  readonly parent?: string;
+  readonly depth?: number;
+  readonly delegation?: DelegationView;
+}
+
+/** What a sub-agent may do at most. */
+export interface DelegationView {
+  readonly scopes: readonly string[];
+  readonly aud: readonly string[];
+  readonly constraints: readonly unknown[];
+  /** `del_max_depth`: the depth that sub-agents below may reach. */
+  readonly maxDepth: number;
+  readonly createdAt: string;
+  /** When it ends for good. */
+  readonly expiresAt: string;
+  /** When its present link ends, unless the daemon renews it before. */
+  readonly linkExpiresAt: string;
+  readonly ephemeral: boolean;
 }
 
 /** `GET /v1/agents/{agent}/credentials`. */

@@ -1,0 +1,107 @@
+/** Delegations as the daemon keeps them, and where they are kept. */
+import type { BackendKind } from '../backend/backend.ts';
+import type { Constraint } from '../delegation/constraint.ts';
+import type { Agent } from './agent.ts';
+
+/** What a sub-agent may do at most, for as long as its delegation lives; every link of it says the same. */
+export interface DelegationTerms {
+  readonly scopes: readonly string[];
+  readonly audiences: readonly string[];
+  /** All of the parent's, each no wider, and what was added. */
+  readonly constraints: readonly Constraint[];
+  readonly maxDepth: number;
+}
+
+/** Where others learn that a link was revoked (draft-ietf-oauth-status-list §6). */
+export interface StatusReference {
+  readonly idx: number;
+  readonly uri: string;
+}
+
+export interface Delegation {
+  /** The sub-agent, and the agent whose key signs its links. */
+  readonly agentId: string;
+  readonly parentId: string;
+  readonly terms: DelegationTerms;
+  readonly createdAtMs: number;
+  /** When it ends for good; its links end earlier and are renewed. */
+  readonly endsAtMs: number;
+  /** Ends with the connection that made it; never written. */
+  readonly ephemeral: boolean;
+  /** Compact tokens from DT₀ to the sub-agent's own link. */
+  readonly chain: readonly string[];
+  readonly status: StatusReference | undefined;
+}
+
+/** A sub-agent and its delegation, which begin together. */
+export interface SubAgent {
+  readonly agent: Agent;
+  readonly delegation: Delegation;
+}
+
+/** A key that is still in hardware and belongs to nobody any more. */
+export interface DoomedKey {
+  readonly keyId: string;
+  readonly backend: BackendKind;
+}
+
+/** Durable delegations, but for ephemeral ones. A returned write is on disk. */
+export interface DelegationStore {
+  list(): readonly Delegation[];
+  find(agentId: string): Delegation | undefined;
+  /** Direct sub-agents. */
+  childrenOf(parentId: string): readonly Delegation[];
+  /** All below an agent, parents before their children. */
+  descendantsOf(agentId: string): readonly Delegation[];
+  /** Claims names before hardware makes keys, all or none. @throws KeydError `name_in_use` */
+  reserveNames(
+    names: readonly { readonly id: string; readonly name: string; readonly ownerUid: number }[],
+  ): void;
+  /** Sub-agents and their delegations begin, all or none. */
+  add(made: readonly SubAgent[]): void;
+  /** A new link, with the key it is for where that changed. */
+  renew(agentId: string, chain: readonly string[], status?: StatusReference): void;
+  /**
+   * Agents are retired, their delegations end and their keys are doomed, all at once: an interrupted end is
+   * finished at the next start.
+   */
+  end(agentIds: readonly string[]): readonly DoomedKey[];
+  /** A key that is made for an ephemeral sub-agent in a token: destroyed at the next start unless before. */
+  doom(keys: readonly DoomedKey[]): void;
+  doomed(): readonly DoomedKey[];
+  /** The key is gone. */
+  destroyed(keyId: string): void;
+  /** The next number of an ephemeral sub-agent below this agent; never given twice, restarts included. */
+  nextEphemeral(parentId: string): number;
+}
+
+/** The ledger as far as delegating needs it. Amounts are whole numbers of the unit's smallest part. */
+export interface Allocations {
+  /**
+   * Takes from the parent's free balance what the child is given.
+   * @throws KeydError `budget_exceeded`, `ledger_unavailable`
+   */
+  allocate(request: {
+    readonly parent: string;
+    readonly child: string;
+    readonly budgets: readonly { readonly unit: string; readonly amount: bigint }[];
+  }): { readonly durable: Promise<void> };
+  /** Gives back what is unspent once the last signature has ended. */
+  close(account: string, releaseAtMs: number): void;
+}
+
+/** Revocation for others: an index on the issuer's status list for each delegation. */
+export interface StatusIndices {
+  allocate(count: number): Promise<readonly StatusReference[]>;
+  /** Published as soon as the issuer answers; remembered until it has. */
+  revoke(references: readonly StatusReference[]): void;
+}
+
+/** Where the ledger keeps what an agent may spend. */
+export function rootAccount(grantId: string): string {
+  return `grant:${grantId}`;
+}
+
+export function delegationAccount(agentId: string): string {
+  return `delegation:${agentId}`;
+}
