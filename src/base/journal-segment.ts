@@ -25,8 +25,8 @@ export interface SegmentRead {
   readonly isDamaged: boolean;
 }
 
-/** Reads a segment record by record; `onRecord` gets a view that is good until it returns. */
-export function readSegment(path: string, onRecord: (record: Uint8Array, at: number) => void): SegmentRead {
+/** Reads a segment record by record. @param onRecord gets a view that is good until it returns; false ends the reading */
+export function readSegment(path: string, onRecord: (record: Uint8Array, at: number) => boolean): SegmentRead {
   const fd = openSync(path, 'r');
   try {
     const total = fstatSync(fd).size;
@@ -45,10 +45,11 @@ export function readSegment(path: string, onRecord: (record: Uint8Array, at: num
         const tail = total - size;
         return { records, size, tail, isDamaged: tail > 0 && hasWholeRecord(buffer.subarray(offset)) };
       }
-      onRecord(record, records);
+      const goOn = onRecord(record, records);
       records += 1;
       offset += HEADER_OCTETS + record.length;
       size += HEADER_OCTETS + record.length;
+      if (!goOn) return { records, size, tail: 0, isDamaged: false };
     }
   } finally {
     closeSync(fd);

@@ -69,6 +69,7 @@ export async function openJournal(options: JournalOptions): Promise<Journal> {
     const path = join(options.directory, file);
     const read = readSegment(path, (record, at) => {
       if (first + at >= from) options.onRecord(record, first + at);
+      return true;
     });
     if (read.tail > 0) {
       if (next !== undefined || read.isDamaged) damaged(options, `${file} is damaged at octet ${read.size}`);

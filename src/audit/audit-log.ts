@@ -1,0 +1,199 @@
+/**
+ * The append-only log of what was decided and what came of it: a journal, the Merkle tree over its entries, and
+ * checkpoints that a hardware key signs. A decision is durable before `append` resolves; nothing that depends on
+ * it is released earlier (S16).
+ */
+import { randomUUID } from 'node:crypto';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { openJournal, type Journal } from '../base/journal.ts';
+import { readRecords } from '../base/journal-reader.ts';
+import { encodeAuditEntry, parseAuditEntry, type AuditEntry } from '../wire/audit-entry.ts';
+import { signedCheckpoint, checkpointText, type TreeHead } from '../wire/checkpoint.ts';
+import type { PublicJwk } from '../wire/jwk.ts';
+import { consistencyProof, inclusionProof, leafHash, type Hash } from '../wire/merkle.ts';
+import { KeydError } from '../wire/problem.ts';
+import { LogTree } from './tree.ts';
+
+/** The host's audit key: in hardware, addressed by no endpoint (DECISIONS 11). */
+export interface CheckpointSigner {
+  readonly publicJwk: PublicJwk;
+  /** ES256, r‖s. */
+  sign(octets: Uint8Array): Promise<Uint8Array>;
+}
+
+export interface AuditLogOptions {
+  readonly directory: string;
+  /** Undefined while there is no audit key: entries are kept, checkpoints are not made. */
+  readonly signer: () => Promise<CheckpointSigner | undefined>;
+  /** Every entry that is there already, in order. */
+  readonly onEntry?: (entry: AuditEntry, index: number) => void;
+  readonly onTornTail?: (octets: number) => void;
+  readonly maxSegmentOctets?: number;
+  readonly now?: () => number;
+}
+
+export interface Checkpoint {
+  readonly head: TreeHead;
+  readonly note: string;
+  readonly publicJwk: PublicJwk;
+}
+
+const JOURNAL = 'audit';
+/** Small, because a proof may read a whole one. */
+const SEGMENT_OCTETS = 8 * 1024 * 1024;
+/** Entries behind the end that are read for decisions without outcome; more are never under way at once. */
+const OPEN_WINDOW = 16_384;
+
+/** @throws KeydError `audit_unavailable` */
+export async function openAuditLog(options: AuditLogOptions): Promise<AuditLog> {
+  mkdirSync(options.directory, { recursive: true, mode: 0o700 });
+  const tree = new LogTree();
+  const recent: { readonly index: number; readonly octets: Uint8Array }[] = [];
+  const journal = await openJournal({
+    directory: options.directory,
+    name: JOURNAL,
+    maxSegmentOctets: options.maxSegmentOctets ?? SEGMENT_OCTETS,
+    failure: 'audit_unavailable',
+    onRecord: (record, index) => {
+      tree.append(leafHash(record));
+      recent.push({ index, octets: Uint8Array.from(record) });
+      if (recent.length > 2 * OPEN_WINDOW) recent.splice(0, OPEN_WINDOW);
+    },
+    ...(options.onTornTail === undefined ? {} : { onTornTail: options.onTornTail }),
+  });
+  const log = new AuditLog(options, journal, tree, readOrigin(options.directory));
+  const open = new Set<number>();
+  for (const { index, octets } of recent) {
+    const entry = readEntry(octets, index);
+    options.onEntry?.(entry, index);
+    if (entry.kind === 'decision' && entry.effect === 'permit') open.add(index);
+    if (entry.kind === 'outcome') open.delete(entry.decision);
+  }
+  for (const decision of open) {
+    log.append({ at: log.now(), kind: 'outcome', decision, effect: 'outcome-unknown' });
+  }
+  await journal.flush();
+  return log;
+}
+
+export class AuditLog {
+  readonly origin: string;
+  readonly #options: AuditLogOptions;
+  readonly #journal: Journal;
+  readonly #tree: LogTree;
+  readonly #listeners: ((checkpoint: Checkpoint) => void)[] = [];
+  #latest: Checkpoint | undefined;
+  #making: Promise<Checkpoint | undefined> | undefined;
+
+  constructor(options: AuditLogOptions, journal: Journal, tree: LogTree, origin: string) {
+    this.#options = options;
+    this.#journal = journal;
+    this.#tree = tree;
+    this.origin = origin;
+  }
+
+  get size(): number {
+    return this.#tree.size;
+  }
+
+  get latest(): Checkpoint | undefined {
+    return this.#latest;
+  }
+
+  now(): number {
+    return (this.#options.now ?? Date.now)();
+  }
+
+  /** Told of every new checkpoint. */
+  onCheckpoint(listener: (checkpoint: Checkpoint) => void): void {
+    this.#listeners.push(listener);
+  }
+
+  /** Appends; `durable` resolves when it is on disk. @throws KeydError `audit_unavailable` by `durable` */
+  append(entry: AuditEntry): { readonly index: number; readonly durable: Promise<void> } {
+    const octets = encodeAuditEntry(entry);
+    const appended = this.#journal.append(octets);
+    this.#tree.append(leafHash(octets));
+    return appended;
+  }
+
+  /** Size and root as they are, everything in them durable. */
+  async head(): Promise<TreeHead> {
+    const head = { origin: this.origin, size: this.#tree.size, root: this.#tree.root() };
+    await this.#journal.flush();
+    return head;
+  }
+
+  /**
+   * A signed tree head; the one before it where nothing but it was appended since. One at a time.
+   * @throws KeydError `audit_unavailable`, those of the hardware
+   */
+  checkpoint(): Promise<Checkpoint | undefined> {
+    this.#making ??= this.#makeCheckpoint().finally(() => {
+      this.#making = undefined;
+    });
+    return this.#making;
+  }
+
+  /** Entries `from` to `to`, exclusive, as octets: what the tree is over. */
+  entries(from: number, to: number): readonly Uint8Array[] {
+    return readRecords(this.#options.directory, JOURNAL, from, Math.min(to, this.size));
+  }
+
+  /** @throws KeydError `not_found` where the tree of `size` has no such entry */
+  inclusion(index: number, size: number): readonly Hash[] {
+    if (size > this.size || index >= size)
+      throw new KeydError('not_found', `there is no entry ${index} in the first ${size}`);
+    return inclusionProof(index, size, this.#subtree());
+  }
+
+  /** @throws KeydError `not_found` */
+  consistency(first: number, second: number): readonly Hash[] {
+    if (first > second || second > this.size) {
+      throw new KeydError('not_found', `the log has ${this.size} entries; ask for first <= second <= that`);
+    }
+    return consistencyProof(first, second, this.#subtree());
+  }
+
+  async close(): Promise<void> {
+    await this.#journal.close();
+  }
+
+  #subtree(): (from: number, to: number) => Hash {
+    return this.#tree.subtree((from, to) => this.entries(from, to).map(leafHash));
+  }
+
+  async #makeCheckpoint(): Promise<Checkpoint | undefined> {
+    const latest = this.#latest;
+    // Its own entry is no news.
+    if (latest !== undefined && this.size <= latest.head.size + 1) return latest;
+    const signer = await this.#options.signer();
+    if (signer === undefined) return undefined;
+    const head = await this.head();
+    const signature = await signer.sign(Buffer.from(checkpointText(head)));
+    const note = signedCheckpoint(head, signer.publicJwk, signature);
+    await this.append({ at: this.now(), kind: 'checkpoint', note }).durable;
+    const made = { head, note, publicJwk: signer.publicJwk };
+    this.#latest = made;
+    for (const listener of this.#listeners) listener(made);
+    return made;
+  }
+}
+
+function readEntry(octets: Uint8Array, index: number): AuditEntry {
+  try {
+    return parseAuditEntry(octets);
+  } catch (cause) {
+    throw new KeydError('audit_unavailable', `entry ${index} of the audit log can not be read`, { cause });
+  }
+}
+
+/** A name of its own for every log, so that no checkpoint stands for another. */
+function readOrigin(directory: string): string {
+  const file = join(directory, 'origin');
+  if (existsSync(file)) return readFileSync(file, 'utf8').trim();
+  const origin = `agentkeyd/${randomUUID()}`;
+  writeFileSync(file, `${origin}\n`, { mode: 0o600, flag: 'wx', flush: true });
+  return origin;
+}
