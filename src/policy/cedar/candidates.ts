@@ -1,0 +1,71 @@
+/** The policies that can apply to a request, and what Cedar and the checks need of each distinct group of them. */
+import type { PolicyRequest } from '../verdict.ts';
+import { AgentIndex } from './agent-index.ts';
+import type { CompiledPolicy } from './compile-policy.ts';
+import { PLAIN } from './plain-context.ts';
+import { matchesPins } from './pins.ts';
+import type { PreparableSet } from './prepared-sets.ts';
+import { mergeReads, type Reads } from './reads.ts';
+import { ALL_ACTIONS, type ActionName } from './schema.ts';
+
+/** Policies that are judged together. The same policies are the same object while it is remembered. */
+export interface Candidates {
+  /** In file order. */
+  readonly policies: readonly CompiledPolicy[];
+  readonly set: PreparableSet;
+  readonly reads: Reads;
+  /** Distinct within its engine. */
+  readonly key: string;
+}
+
+const MAX_GROUPS = 4096;
+
+export class CandidateIndex {
+  readonly #byAction: ReadonlyMap<ActionName, AgentIndex<CompiledPolicy>>;
+  readonly #numbers: ReadonlyMap<CompiledPolicy, number>;
+  readonly #groups = new Map<string, Candidates>();
+
+  constructor(policies: readonly CompiledPolicy[]) {
+    this.#numbers = new Map(policies.map((policy, number) => [policy, number]));
+    this.#byAction = new Map(
+      ALL_ACTIONS.map((action) => [
+        action,
+        new AgentIndex(policies.filter(({ scope }) => scope.actions.has(action))),
+      ]),
+    );
+  }
+
+  /** Those whose scope covers the request and whose pins it does not miss. */
+  of(request: PolicyRequest): Candidates {
+    const { parameters, facts } = request;
+    const pinned = (attribute: string): string | number | undefined => {
+      const value = PLAIN[attribute]?.(parameters, facts);
+      return typeof value === 'string' || typeof value === 'number' ? value : undefined;
+    };
+    const policies = this.inScope(request).filter(({ pins }) => pins.size === 0 || matchesPins(pins, pinned));
+    return this.#group(policies);
+  }
+
+  /** Those whose scope covers the request, whatever their conditions. */
+  inScope({ caller, agent, parameters }: PolicyRequest): readonly CompiledPolicy[] {
+    const uid = String(caller.uid);
+    const covering = this.#byAction.get(parameters.operation)?.covering(agent.name) ?? [];
+    return covering.filter(({ scope }) => scope.caller === undefined || scope.caller === uid);
+  }
+
+  #group(policies: readonly CompiledPolicy[]): Candidates {
+    const key = policies.map((policy) => this.#numbers.get(policy)).join();
+    const known = this.#groups.get(key);
+    if (known !== undefined) return known;
+    const group: Candidates = {
+      policies,
+      set: new Map(policies.map(({ id, text }) => [id, text])),
+      reads: mergeReads(policies.map(({ reads }) => reads)),
+      key,
+    };
+    // Groups are as many as policies make them, and a caller can not make more.
+    if (this.#groups.size >= MAX_GROUPS) this.#groups.clear();
+    this.#groups.set(key, group);
+    return group;
+  }
+}

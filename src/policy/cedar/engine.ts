@@ -1,0 +1,158 @@
+/** Judges requests by a loaded set. */
+import type { AuthorizationAnswer } from '@cedar-policy/cedar-wasm/nodejs';
+import type { PolicyRequest, PolicyVerdict } from '../verdict.ts';
+import { AgentIndex } from './agent-index.ts';
+import { CandidateIndex, type Candidates } from './candidates.ts';
+import type { CompiledPolicy } from './compile-policy.ts';
+import { agentAttributes, callerAttributes, pick } from './attributes.ts';
+import { cedarRequest } from './context.ts';
+import { deny, type Denial } from './denial.ts';
+import { documentDenial } from './document-checks.ts';
+import { RequestDocuments } from './documents.ts';
+import { explainRequest } from './explain.ts';
+import { obligationsOf } from './obligations.ts';
+import type { Explanation, PolicySet, PolicySummary } from './policy-set.ts';
+import { askCedar } from './prepared-sets.ts';
+import { coversAgent } from './scope.ts';
+import { unboundDenial } from './unbound.ts';
+
+/** What Cedar said: the satisfied permits, or why none counts. */
+type Answer = { readonly permits: readonly CompiledPolicy[] } | { readonly denial: Denial };
+
+const MAX_REMEMBERED = 4096;
+
+export class CedarPolicySet implements PolicySet {
+  readonly fingerprint: string;
+  readonly policies: readonly PolicySummary[];
+  readonly #candidates: CandidateIndex;
+  /** Policies that read what a proof may leave open, by agent. */
+  readonly #dependent: AgentIndex<CompiledPolicy>;
+  readonly #rawPermits: readonly CompiledPolicy[];
+  readonly #remembered = new Map<string, Answer>();
+
+  constructor(policies: readonly CompiledPolicy[], fingerprint: string) {
+    this.fingerprint = fingerprint;
+    this.policies = policies.map(({ id, effect, file, line }) => ({ id, effect, file, line }));
+    this.#candidates = new CandidateIndex(policies);
+    this.#dependent = new AgentIndex(
+      policies.filter(({ dependence: { request, document } }) => request.size + document.size > 0),
+    );
+    this.#rawPermits = policies.filter(({ effect, scope }) => effect === 'permit' && scope.exactlyRaw);
+  }
+
+  evaluate(request: PolicyRequest): PolicyVerdict {
+    try {
+      return this.#evaluate(request);
+    } catch (thrown) {
+      // Whatever it is, it permits nothing.
+      const reason = `the policies could not be evaluated: ${thrown instanceof Error ? thrown.message : String(thrown)}`;
+      return deny({ code: 'policy_denied', policies: [], reason });
+    }
+  }
+
+  explain(request: PolicyRequest): Explanation {
+    return explainRequest(request, this.evaluate(request), this.#candidates.inScope(request));
+  }
+
+  mayRawSign(agentName: string): boolean {
+    return this.#rawPermits.some(({ scope }) => coversAgent(scope.agents, agentName));
+  }
+
+  #evaluate(request: PolicyRequest): PolicyVerdict {
+    const { agent, parameters, binds } = request;
+    if (parameters.operation === 'raw' && !this.mayRawSign(agent.name)) {
+      const reason = `no permit with action == Action::"raw" covers ${agent.name}`;
+      return deny({ code: 'raw_signing_off', policies: [], reason });
+    }
+    const candidates = this.#candidates.of(request);
+    const documents = new RequestDocuments(parameters);
+    const before = documentDenial(candidates.policies, documents);
+    if (before !== undefined) return deny(before);
+    const answer = this.#ask(candidates, request, documents);
+    if ('denial' in answer) return deny(answer.denial);
+    const { permits } = answer;
+    if (isSigning(parameters)) {
+      const proof = { parameters, binds: binds ?? new Set() };
+      const unbound = unboundDenial(proof, this.#dependent.covering(agent.name), permits);
+      if (unbound !== undefined) return deny(unbound);
+    }
+    const demanded = obligationsOf(permits, documents, binds ?? new Set());
+    if ('denial' in demanded) return deny(demanded.denial);
+    const { obligations } = demanded;
+    return { effect: 'permit', policies: permits.map(({ id }) => id), obligations, observed: [] };
+  }
+
+  #ask(candidates: Candidates, request: PolicyRequest, documents: RequestDocuments): Answer {
+    const key = memoryKey(candidates, request);
+    const known = key === undefined ? undefined : this.#remembered.get(key);
+    if (known !== undefined) return known;
+    const { context, ...rest } = cedarRequest(request, candidates.reads, documents);
+    const answer = readAnswer(askCedar(candidates.set, { ...rest, context }), candidates, request);
+    if (key !== undefined) {
+      if (this.#remembered.size >= MAX_REMEMBERED) this.#remembered.clear();
+      this.#remembered.set(key, answer);
+    }
+    return answer;
+  }
+}
+
+type Signing = Exclude<
+  PolicyRequest['parameters'],
+  { operation: 'use' | 'show' | 'credentials-read' | 'credentials-renew' | 'revoke' | 'approve' }
+>;
+
+function isSigning(parameters: PolicyRequest['parameters']): parameters is Signing {
+  return !['use', 'show', 'credentials-read', 'credentials-renew', 'revoke', 'approve'].includes(
+    parameters.operation,
+  );
+}
+
+/**
+ * An answer is remembered only if no policy in the group reads the context (so neither parameters, time, ledger nor
+ * attestation), and under every fact about caller and agent that they do read (S19).
+ */
+function memoryKey({ key, reads }: Candidates, request: PolicyRequest): string | undefined {
+  if (reads.context.size > 0) return undefined;
+  return JSON.stringify([
+    key,
+    request.parameters.operation,
+    request.caller.uid,
+    request.agent.name,
+    pick(callerAttributes(request), reads.principal),
+    pick(agentAttributes(request), reads.resource),
+  ]);
+}
+
+function readAnswer(answer: AuthorizationAnswer, { policies }: Candidates, request: PolicyRequest): Answer {
+  if (answer.type === 'failure') {
+    const reason = `the policies could not be evaluated: ${answer.errors[0]?.message ?? 'no reason given'}`;
+    return { denial: { code: 'policy_denied', policies: [], reason } };
+  }
+  const { decision, diagnostics } = answer.response;
+  // Cedar leaves out a policy that fails; were it a forbid, leaving it out would permit.
+  const [error] = diagnostics.errors;
+  if (error !== undefined) {
+    const failed = inOrder(policies, new Set(diagnostics.errors.map(({ policyId }) => policyId)));
+    const reason = `the policy ${error.policyId} could not be evaluated: ${error.error.message}`;
+    return { denial: { code: 'policy_denied', policies: failed.map(({ id }) => id), reason } };
+  }
+  const deciding = inOrder(policies, new Set(diagnostics.reason));
+  if (decision === 'allow') return { permits: deciding };
+  return {
+    denial: {
+      code: 'policy_denied',
+      policies: deciding.map(({ id }) => id),
+      reason: refusal(deciding, request),
+    },
+  };
+}
+
+function inOrder(policies: readonly CompiledPolicy[], ids: ReadonlySet<string>): readonly CompiledPolicy[] {
+  return policies.filter(({ id }) => ids.has(id));
+}
+
+function refusal(forbids: readonly CompiledPolicy[], { caller, agent, parameters }: PolicyRequest): string {
+  const what = `${parameters.operation} of ${agent.name} by uid ${caller.uid}`;
+  if (forbids.length === 0) return `no policy permits ${what}`;
+  return `${what} is forbidden by ${forbids.map(({ id }) => id).join(', ')}`;
+}

@@ -1,0 +1,116 @@
+/** Why a request was permitted or denied, part by part, each part judged by Cedar itself. */
+import { isAuthorized, policyToText, type PolicyJson } from '@cedar-policy/cedar-wasm/nodejs';
+import type { PolicyRequest, PolicyVerdict } from '../verdict.ts';
+import type { CompiledPolicy } from './compile-policy.ts';
+import { cedarRequest } from './context.ts';
+import { RequestDocuments } from './documents.ts';
+import type { Conjunct } from './expression.ts';
+import type { ConditionResult, Explanation, PolicyExplanation } from './policy-set.ts';
+import { readsOf } from './reads.ts';
+import { shownValues } from './shown-values.ts';
+
+/** @param inScope the policies whose scope covers the request, in file order */
+export function explainRequest(
+  request: PolicyRequest,
+  verdict: PolicyVerdict,
+  inScope: readonly CompiledPolicy[],
+): Explanation {
+  const documents = new RequestDocuments(request.parameters);
+  const policies = inScope.map((policy) => explainPolicy(policy, request, documents));
+  return { verdict, policies, advice: advice(verdict, policies, request) };
+}
+
+function explainPolicy(
+  policy: CompiledPolicy,
+  request: PolicyRequest,
+  documents: RequestDocuments,
+): PolicyExplanation {
+  const { id, effect, file, line } = policy;
+  let failed = false;
+  const conditions = policy.conjuncts.map((conjunct): ConditionResult => {
+    const { holds, error } = judge(conjunct, request, documents);
+    const result =
+      failed && error !== undefined
+        ? 'not-reached'
+        : error !== undefined
+          ? 'error'
+          : holds
+            ? 'holds'
+            : 'fails';
+    if (result === 'fails' || result === 'error') failed = true;
+    const values = shownValues(readsOf([conjunct.body]).reads, request, documents);
+    return {
+      text: conditionText(conjunct),
+      result,
+      values,
+      ...(result === 'error' ? { error } : {}),
+    } as ConditionResult;
+  });
+  const results = conditions.map(({ result }) => result);
+  const first = results.find((result) => result !== 'holds');
+  const outcome = first === undefined ? 'satisfied' : first === 'error' ? 'error' : 'not-satisfied';
+  return { id, effect, file, line, outcome, conditions };
+}
+
+/** One conjunct as a policy of its own. */
+function alone({ kind, body }: Conjunct): PolicyJson {
+  return {
+    effect: 'permit',
+    principal: { op: 'All' },
+    action: { op: 'All' },
+    resource: { op: 'All' },
+    conditions: [{ kind, body }],
+  };
+}
+
+function judge(
+  conjunct: Conjunct,
+  request: PolicyRequest,
+  documents: RequestDocuments,
+): { readonly holds: boolean; readonly error: string | undefined } {
+  const call = cedarRequest(request, readsOf([conjunct.body]).reads, documents);
+  const answer = isAuthorized({ ...call, policies: { staticPolicies: { conjunct: alone(conjunct) } } });
+  if (answer.type === 'failure')
+    return { holds: false, error: answer.errors[0]?.message ?? 'no reason given' };
+  const { decision, diagnostics } = answer.response;
+  return { holds: decision === 'allow', error: diagnostics.errors[0]?.error.message };
+}
+
+function conditionText(conjunct: Conjunct): string {
+  const answer = policyToText(alone(conjunct));
+  if (answer.type === 'failure') return JSON.stringify(conjunct.body);
+  const text = answer.text.slice(answer.text.indexOf('{') + 1, answer.text.lastIndexOf('}')).trim();
+  return conjunct.kind === 'when' ? text : `!(${text})`;
+}
+
+function advice(
+  verdict: PolicyVerdict,
+  policies: readonly PolicyExplanation[],
+  request: PolicyRequest,
+): readonly string[] {
+  if (verdict.effect === 'permit') return [];
+  const found = [verdict.reason];
+  for (const { id, effect, outcome, conditions } of policies) {
+    if (effect === 'forbid' && outcome === 'satisfied') {
+      found.push(`${id} forbids it; one of its conditions would have to fail`);
+    }
+    if (effect === 'permit' && outcome !== 'satisfied') {
+      const missing = conditions
+        .filter(({ result }) => result === 'fails' || result === 'error')
+        .map(described);
+      found.push(`${id} would permit it if: ${missing.join('; ')}`);
+    }
+  }
+  if (!policies.some(({ effect }) => effect === 'permit')) found.push(nobodyPermits(request));
+  return found;
+}
+
+function described({ text, values }: ConditionResult): string {
+  const shown = Object.entries(values).map(([path, value]) => `${path} is ${value}`);
+  return shown.length === 0 ? text : `${text} (${shown.join(', ')})`;
+}
+
+function nobodyPermits(request: PolicyRequest): string {
+  const { caller, agent, parameters } = request;
+  return `no permit is about Action::"${parameters.operation}" by Caller::"${caller.uid}" with the agent ${agent.name}`;
+}
