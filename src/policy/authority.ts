@@ -31,6 +31,8 @@ export interface AgentAuthority {
   readonly expiresAtMs: number;
   /** Where the ledger keeps what this agent may spend. */
   readonly account: string;
+  /** What every signature costs by the chain itself: one call, where a link counts them. */
+  readonly charges?: readonly Charge[];
   /** Whether a constraint of the chain reads what this proof does not bind (S3): its name, or undefined. */
   readsUnbound(proposal: Proposal): string | undefined;
   /**

@@ -16,6 +16,17 @@ export interface Agent {
   readonly publicJwk: PublicJwk;
   readonly kid: string;
   readonly createdAtMs: number;
+  /** A sub-agent that ends with the connection that made it; kept in memory only. */
+  readonly ephemeral?: true;
+}
+
+export type AgentKey = Pick<Agent, 'keyId' | 'publicJwk' | 'kid' | 'algorithm'>;
+
+/** A name that is claimed before hardware makes a key. */
+export interface NameClaim {
+  readonly id: string;
+  readonly name: string;
+  readonly ownerUid: number;
 }
 
 /** What policy and audit read of an agent. */
@@ -37,7 +48,7 @@ export interface AgentStore {
   releaseName(id: string): void;
   add(agent: Agent): void;
   /** Replaces the key; the old one is destroyed afterwards. */
-  replaceKey(id: string, key: Pick<Agent, 'keyId' | 'publicJwk' | 'kid' | 'algorithm'>): void;
+  replaceKey(id: string, key: AgentKey): void;
   /** Removes the agent, leaves the tombstone. */
   retire(id: string): void;
 }

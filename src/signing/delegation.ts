@@ -1,7 +1,7 @@
 /** Delegations as the daemon keeps them, and where they are kept. */
 import type { BackendKind } from '../backend/backend.ts';
 import type { Constraint } from '../delegation/constraint.ts';
-import type { Agent } from './agent.ts';
+import type { Agent, AgentKey, NameClaim } from './agent.ts';
 
 /** What a sub-agent may do at most, for as long as its delegation lives; every link of it says the same. */
 export interface DelegationTerms {
@@ -31,6 +31,8 @@ export interface Delegation {
   /** Compact tokens from DT₀ to the sub-agent's own link. */
   readonly chain: readonly string[];
   readonly status: StatusReference | undefined;
+  /** Whether the ledger keeps an account for it. */
+  readonly allocated: boolean;
 }
 
 /** A sub-agent and its delegation, which begin together. */
@@ -45,6 +47,17 @@ export interface DoomedKey {
   readonly backend: BackendKind;
 }
 
+/** What is left to do for a delegation that has ended. */
+export interface DelegationEnd {
+  readonly agentId: string;
+  /** From then on what it did not spend is its parent's again. */
+  readonly releaseAtMs: number;
+  /** To be published as revoked. */
+  readonly status: StatusReference | undefined;
+  /** Its account is closed. */
+  readonly closed: boolean;
+}
+
 /** Durable delegations, but for ephemeral ones. A returned write is on disk. */
 export interface DelegationStore {
   list(): readonly Delegation[];
@@ -54,23 +67,25 @@ export interface DelegationStore {
   /** All below an agent, parents before their children. */
   descendantsOf(agentId: string): readonly Delegation[];
   /** Claims names before hardware makes keys, all or none. @throws KeydError `name_in_use` */
-  reserveNames(
-    names: readonly { readonly id: string; readonly name: string; readonly ownerUid: number }[],
-  ): void;
+  reserveNames(claims: readonly NameClaim[]): void;
   /** Sub-agents and their delegations begin, all or none. */
   add(made: readonly SubAgent[]): void;
-  /** A new link, with the key it is for where that changed. */
-  renew(agentId: string, chain: readonly string[], status?: StatusReference): void;
+  /** A new link. */
+  renew(agentId: string, chain: readonly string[]): void;
+  /** A new key and the link for it. */
+  rekey(agentId: string, key: AgentKey, chain: readonly string[], status: StatusReference | undefined): void;
   /**
-   * Agents are retired, their delegations end and their keys are doomed, all at once: an interrupted end is
-   * finished at the next start.
+   * Agents are retired, their delegations end and their keys are doomed, all at once; what is left to do is
+   * remembered until it is done.
    */
-  end(agentIds: readonly string[]): readonly DoomedKey[];
-  /** A key that is made for an ephemeral sub-agent in a token: destroyed at the next start unless before. */
-  doom(keys: readonly DoomedKey[]): void;
-  doomed(): readonly DoomedKey[];
-  /** The key is gone. */
+  end(agentIds: readonly string[], releaseAtMs: number): void;
+  /** Keys to destroy, those of ephemeral sub-agents of an earlier process included. */
+  doomedKeys(): readonly DoomedKey[];
+  /** The key is gone from its hardware. */
   destroyed(keyId: string): void;
+  ends(): readonly DelegationEnd[];
+  closed(agentId: string): void;
+  published(agentId: string): void;
   /** The next number of an ephemeral sub-agent below this agent; never given twice, restarts included. */
   nextEphemeral(parentId: string): number;
 }
@@ -86,15 +101,15 @@ export interface Allocations {
     readonly child: string;
     readonly budgets: readonly { readonly unit: string; readonly amount: bigint }[];
   }): { readonly durable: Promise<void> };
-  /** Gives back what is unspent once the last signature has ended. */
-  close(account: string, releaseAtMs: number): void;
+  /** Gives back what is unspent once the last signature has ended; an account that is not there is closed. */
+  close(account: string, releaseAtMs: number): { readonly durable: Promise<void> };
 }
 
 /** Revocation for others: an index on the issuer's status list for each delegation. */
 export interface StatusIndices {
   allocate(count: number): Promise<readonly StatusReference[]>;
-  /** Published as soon as the issuer answers; remembered until it has. */
-  revoke(references: readonly StatusReference[]): void;
+  /** Resolves when the issuer has it. */
+  revoke(references: readonly StatusReference[]): Promise<void>;
 }
 
 /** Where the ledger keeps what an agent may spend. */

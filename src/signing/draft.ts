@@ -22,11 +22,20 @@ export interface AgentCredentials {
   readonly assuranceReason: string;
 }
 
+/** The tokens from DT₀ to the agent's own, and their earliest end. */
+export interface PresentedChain {
+  readonly tokens: readonly string[];
+  /** Milliseconds since the epoch. */
+  readonly expiresAtMs: number;
+}
+
 /** What a proposal is made from beside the request. Read once, so that every part of it is of one moment. */
 export interface DraftContext {
   readonly agent: Agent;
   readonly identity: HostIdentity | undefined;
   readonly credentials: AgentCredentials | undefined;
+  /** What the agent may do at most; undefined where nobody granted it anything. */
+  readonly chain?: PresentedChain | undefined;
   /** `host` or `host:port` of the issuer: nothing is signed for it (S1). */
   readonly issuerAuthorities: readonly string[];
   /** Milliseconds since the epoch. */
@@ -41,6 +50,8 @@ export interface DraftContextSources {
   readonly identity: () => HostIdentity | undefined;
   /** Credentials of the agent's present key that have not expired. */
   readonly credentials: (agent: Agent) => AgentCredentials | undefined;
+  /** Of agents that were granted something. @throws KeydError `delegation_*`, `credential_unavailable` */
+  readonly chain?: (agent: Agent) => PresentedChain | undefined;
   readonly issuerAuthorities: () => readonly string[];
   readonly deadlineMs: number;
   readonly now: () => number;
@@ -53,6 +64,7 @@ export function draftContext(sources: DraftContextSources, agent: Agent): DraftC
     agent,
     identity: sources.identity(),
     credentials: sources.credentials(agent),
+    chain: sources.chain?.(agent),
     issuerAuthorities: sources.issuerAuthorities(),
     nowMs: sources.now(),
     deadlineMs: sources.deadlineMs,
@@ -95,12 +107,14 @@ export function propose(
 
 /**
  * Unix time at which a proof made now ends, seconds: after `lifetimeSeconds`, and never past the credentials
- * of the key (S4).
+ * of the key or the chain of its agent (S4).
  */
 export function expirySeconds(context: DraftContext, lifetimeSeconds: number): number {
   const wanted = Math.floor(context.nowMs / 1000) + lifetimeSeconds;
-  const { credentials } = context;
-  return credentials === undefined ? wanted : Math.min(wanted, Math.floor(credentials.expiresAtMs / 1000));
+  const ends = [context.credentials, context.chain].flatMap((held) =>
+    held === undefined ? [] : [Math.floor(held.expiresAtMs / 1000)],
+  );
+  return Math.min(wanted, ...ends);
 }
 
 export interface AgentIdentifiers {

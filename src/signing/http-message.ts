@@ -13,7 +13,13 @@ import {
   type SignatureParameters,
 } from '../wire/http-signature.ts';
 import { KeydError } from '../wire/problem.ts';
-import { INTENT_HEADER, profileEntry, requiredComponents, type Profile } from '../wire/profiles.ts';
+import {
+  DELEGATION_CHAIN_HEADER,
+  INTENT_HEADER,
+  profileEntry,
+  requiredComponents,
+  type Profile,
+} from '../wire/profiles.ts';
 import type { MessageIntent } from '../wire/socket/intent.ts';
 import type { HttpMessageReply, HttpMessageRequest } from '../wire/socket/signing.ts';
 import { serializeItem, serializeMember, SfToken, type SfBareItem } from '../wire/structured-fields.ts';
@@ -120,6 +126,11 @@ function daemonHeaders(
   if (content.kind === 'octets') added.push(['content-digest', contentDigest(content.octets)]);
   if (content.kind === 'digest') {
     added.push(['content-digest', combinedFieldValue(request.headers ?? [], 'content-digest')]);
+  }
+  // DT₀ alone says nothing that the agent's credentials do not; a sub-agent's chain is what it acts by.
+  const { chain } = context;
+  if (chain !== undefined && chain.tokens.length > 1) {
+    added.push([DELEGATION_CHAIN_HEADER, chain.tokens.join('~')]);
   }
   if (request.profile === 'aauth') added.push(['signature-key', signatureKey(context)]);
   if (request.intent?.disclose === true) added.push(...intentLine(request.intent));

@@ -6,10 +6,8 @@ import { callerShare, type Caller } from '../caller/caller.ts';
 import type { Algorithm } from '../wire/algorithms.ts';
 import { jwkThumbprint } from '../wire/jwk.ts';
 import { asKeydError, KeydError } from '../wire/problem.ts';
-import type { Agent } from './agent.ts';
+import type { AgentKey } from './agent.ts';
 import type { Hardware } from './hardware.ts';
-
-export type AgentKey = Pick<Agent, 'keyId' | 'publicJwk' | 'kid' | 'algorithm'>;
 
 export interface KeyMakerOptions {
   readonly hardware: Hardware;

@@ -2,7 +2,7 @@
 import type { DatabaseSync } from 'node:sqlite';
 import type { BackendKind } from '../../backend/backend.ts';
 import { inTransaction } from '../../base/sqlite.ts';
-import type { Agent, AgentStore } from '../../signing/agent.ts';
+import type { Agent, AgentKey, AgentStore, NameClaim } from '../../signing/agent.ts';
 import { isAlgorithm } from '../../wire/algorithms.ts';
 import { parsePublicJwk } from '../../wire/jwk.ts';
 import { KeydError } from '../../wire/problem.ts';
@@ -31,19 +31,21 @@ export class SqliteAgentStore implements AgentStore {
   }
 
   reserveName(id: string, name: string, ownerUid: number): void {
+    this.reserveNames([{ id, name, ownerUid }]);
+  }
+
+  /** All names or none. @throws KeydError `name_in_use` */
+  reserveNames(claims: readonly NameClaim[]): void {
+    const used = this.#database.prepare('SELECT state FROM agents WHERE name = ?');
+    const reserve = this.#database.prepare(
+      "INSERT INTO agents (id, name, owner_uid, state) VALUES (?, ?, ?, 'reserved')",
+    );
     inTransaction(this.#database, () => {
-      const taken = this.#database.prepare('SELECT state FROM agents WHERE name = ?').get(name);
-      if (taken !== undefined) {
-        throw new KeydError(
-          'name_in_use',
-          textColumn(taken, 'state') === 'retired'
-            ? `the name ${name} was used before; names are never given twice`
-            : `the name ${name} is in use`,
-        );
+      for (const { id, name, ownerUid } of claims) {
+        const taken = used.get(name);
+        if (taken !== undefined || this.#byName.has(name)) throw nameInUse(name, taken);
+        reserve.run(id, name, ownerUid);
       }
-      this.#database
-        .prepare("INSERT INTO agents (id, name, owner_uid, state) VALUES (?, ?, ?, 'reserved')")
-        .run(id, name, ownerUid);
     });
   }
 
@@ -60,6 +62,55 @@ export class SqliteAgentStore implements AgentStore {
   }
 
   add(agent: Agent): void {
+    this.addAll([agent], () => undefined);
+  }
+
+  /** Agents that begin together with what `also` writes; ephemeral ones in memory only. */
+  addAll(agents: readonly Agent[], also: () => void): void {
+    inTransaction(this.#database, () => {
+      for (const agent of agents) if (agent.ephemeral !== true) this.#insert(agent);
+      also();
+    });
+    for (const agent of agents) this.#remember(agent);
+  }
+
+  replaceKey(id: string, key: AgentKey): void {
+    this.replaceKeyWith(id, key, () => undefined);
+  }
+
+  /** A new key, together with what `also` writes. */
+  replaceKeyWith(id: string, key: AgentKey, also: () => void): void {
+    const agent = this.#require(id);
+    inTransaction(this.#database, () => {
+      if (agent.ephemeral !== true) this.#update(id, key);
+      also();
+    });
+    this.#remember({ ...agent, ...key });
+  }
+
+  retire(id: string): void {
+    this.retireAll([id], () => undefined);
+  }
+
+  /** Agents that end together with what `also` writes. */
+  retireAll(ids: readonly string[], also: () => void): void {
+    const agents = ids.map((id) => this.#require(id));
+    const retire = this.#database.prepare(
+      "UPDATE agents SET state = 'retired', retired_at_ms = ? WHERE id = ? AND state = 'live'",
+    );
+    inTransaction(this.#database, () => {
+      for (const { id, ephemeral } of agents) {
+        if (ephemeral !== true) requireOne(retire.run(this.#now(), id).changes, id);
+      }
+      also();
+    });
+    for (const { id, name } of agents) {
+      this.#byId.delete(id);
+      this.#byName.delete(name);
+    }
+  }
+
+  #insert(agent: Agent): void {
     const { changes } = this.#database
       .prepare(
         `UPDATE agents SET state = 'live', owner_uid = ?, backend = ?, algorithm = ?, key_id = ?, public_jwk = ?,
@@ -77,28 +128,15 @@ export class SqliteAgentStore implements AgentStore {
         agent.name,
       );
     requireOne(changes, agent.id);
-    this.#remember(agent);
   }
 
-  replaceKey(id: string, key: Pick<Agent, 'keyId' | 'publicJwk' | 'kid' | 'algorithm'>): void {
-    const agent = this.#require(id);
+  #update(id: string, key: AgentKey): void {
     const { changes } = this.#database
       .prepare(
         "UPDATE agents SET key_id = ?, public_jwk = ?, kid = ?, algorithm = ? WHERE id = ? AND state = 'live'",
       )
       .run(key.keyId, JSON.stringify(key.publicJwk), key.kid, key.algorithm, id);
     requireOne(changes, id);
-    this.#remember({ ...agent, ...key });
-  }
-
-  retire(id: string): void {
-    const agent = this.#require(id);
-    const { changes } = this.#database
-      .prepare("UPDATE agents SET state = 'retired', retired_at_ms = ? WHERE id = ? AND state = 'live'")
-      .run(this.#now(), id);
-    requireOne(changes, id);
-    this.#byId.delete(id);
-    this.#byName.delete(agent.name);
   }
 
   #require(id: string): Agent {
@@ -111,6 +149,15 @@ export class SqliteAgentStore implements AgentStore {
     this.#byId.set(agent.id, Object.freeze(agent));
     this.#byName.set(agent.name, agent);
   }
+}
+
+function nameInUse(name: string, taken: Row | undefined): KeydError {
+  return new KeydError(
+    'name_in_use',
+    taken !== undefined && textColumn(taken, 'state') === 'retired'
+      ? `the name ${name} was used before; names are never given twice`
+      : `the name ${name} is in use`,
+  );
 }
 
 function requireOne(changes: number | bigint, id: string): void {

@@ -51,4 +51,37 @@ export const STATE_MIGRATIONS: readonly string[] = [
   ) STRICT, WITHOUT ROWID;
   CREATE INDEX idempotency_expiry ON idempotency (expires_at_ms);
   `,
+  `
+  -- Sub-agents: whose key signs their links, on which terms, and the chain they present at present.
+  CREATE TABLE delegations (
+    agent_id       TEXT PRIMARY KEY,
+    parent_id      TEXT NOT NULL,
+    terms          TEXT NOT NULL,
+    chain          TEXT NOT NULL,
+    status         TEXT,
+    allocated      INTEGER NOT NULL,
+    created_at_ms  INTEGER NOT NULL,
+    ends_at_ms     INTEGER NOT NULL
+  ) STRICT;
+
+  -- What is left to do for a delegation that has ended: its account to be closed, its end to be published.
+  CREATE TABLE delegation_ends (
+    agent_id       TEXT PRIMARY KEY,
+    release_at_ms  INTEGER NOT NULL,
+    status         TEXT,
+    closed         INTEGER NOT NULL
+  ) STRICT, WITHOUT ROWID;
+
+  -- Keys that belong to nobody any more and may still be in hardware.
+  CREATE TABLE doomed_keys (
+    key_id   TEXT PRIMARY KEY,
+    backend  TEXT NOT NULL CHECK (backend IN ('tpm', 'pkcs11'))
+  ) STRICT, WITHOUT ROWID;
+
+  -- Numbers of ephemeral sub-agents below an agent, up to which they may have been given (S6).
+  CREATE TABLE ephemeral_numbers (
+    parent_id  TEXT PRIMARY KEY,
+    reserved   INTEGER NOT NULL
+  ) STRICT, WITHOUT ROWID;
+  `,
 ];

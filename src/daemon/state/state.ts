@@ -9,6 +9,7 @@ import type { IssuanceStore } from '../../issuance/issuance-store.ts';
 import type { IdempotencyStore } from '../../socket/idempotency.ts';
 import { KeydError } from '../../wire/problem.ts';
 import { SqliteAgentStore } from './agent-store.ts';
+import { SqliteDelegationStore } from './delegation-store.ts';
 import { openDocumentStore } from './documents.ts';
 import { openIdempotencyStore } from './idempotency-rows.ts';
 import { openIssuanceStore } from './issuance-records.ts';
@@ -20,6 +21,7 @@ import { openTpmMemory } from './tpm-memory.ts';
 
 export interface DaemonState {
   readonly agents: SqliteAgentStore;
+  readonly delegations: SqliteDelegationStore;
   readonly keyBlobs: KeyBlobStore;
   readonly tpmMemory: TpmMemory;
   readonly refusedPins: PinFailureStore;
@@ -47,8 +49,10 @@ export function openState(directory: string): DaemonState {
   try {
     const database = openStateDatabase({ path: join(directory, 'state.db'), migrations: STATE_MIGRATIONS });
     const documents = openDocumentStore(database);
+    const agents = new SqliteAgentStore(database);
     return {
-      agents: new SqliteAgentStore(database),
+      agents,
+      delegations: new SqliteDelegationStore(database, agents),
       keyBlobs: openKeyBlobStore(database),
       tpmMemory: openTpmMemory(documents),
       refusedPins: openRefusedPins(database),
