@@ -5,6 +5,7 @@ import { agentAttributes, callerAttributes, pick } from './attributes.ts';
 import type { RequestDocuments } from './documents.ts';
 import { PLAIN } from './plain-context.ts';
 import type { Reads, Tagged } from './reads.ts';
+import { groupsOf } from './schema.ts';
 import { agentType, lineage } from './scope.ts';
 import { taggedValue } from './tagged-context.ts';
 
@@ -26,7 +27,9 @@ export function cedarRequest(
   const { caller, agent, parameters, facts } = request;
   const principal = { type: 'Caller', id: String(caller.uid) };
   const resource = { type: agentType(agent.name), id: agent.name };
+  const action = { type: 'Action', id: parameters.operation };
   const entities: EntityJson[] = [
+    { uid: action, attrs: {}, parents: groupsOf(parameters.operation).map((id) => ({ type: 'Action', id })) },
     { uid: principal, attrs: pick(callerAttributes(request), reads.principal), parents: [] },
     ...agentEntities(request, reads),
   ];
@@ -45,7 +48,7 @@ export function cedarRequest(
       tags: Object.fromEntries(tagged.tags(reads.tags.get(name as Tagged) ?? NO_TAGS)),
     });
   }
-  return { principal, action: { type: 'Action', id: parameters.operation }, resource, context, entities };
+  return { principal, action, resource, context, entities };
 }
 
 /** The agent, and the names above it for `in`. */

@@ -24,6 +24,11 @@ export const ALL_ACTIONS = [...SIGN_ACTIONS, ...OWN_ACTIONS, 'approve'] as const
 
 export type ActionName = (typeof ALL_ACTIONS)[number];
 
+/** The action groups that an action is in. */
+export function groupsOf(action: ActionName): readonly ('sign' | 'own')[] {
+  return (['sign', 'own'] as const).filter((group) => actionsOf(group).includes(action));
+}
+
 /** The actions that a name in an action scope stands for; none for a name that the schema does not have. */
 export function actionsOf(name: string): readonly ActionName[] {
   if (name === 'sign') return SIGN_ACTIONS;
