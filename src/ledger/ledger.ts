@@ -1,0 +1,320 @@
+/**
+ * Budgets and limits, exact and durable. One writer, in memory first, so that a decision and its reservation are
+ * one step; a reservation counts as spent from the moment it is made, so that a crash can only lose, never gain.
+ */
+import { createHash, randomUUID } from 'node:crypto';
+import { openJournal, type Journal } from '../base/journal.ts';
+import { encodeBase64url } from '../wire/base64url.ts';
+import { asKeydError, KeydError } from '../wire/problem.ts';
+import { Book } from './book.ts';
+import type { BudgetState, Charge, Payer, Reservation } from './charge.ts';
+import type { AnchorProof, EpochCounter } from './epoch-counter.ts';
+import { Epochs, type AuditHead } from './epochs.ts';
+import { budgetKey, limitKey } from './purse-key.ts';
+import { amountsOf, decodeRecord, encodeRecord, type LedgerRecord } from './records.ts';
+
+export interface LedgerOptions {
+  readonly directory: string;
+  /** Of the TPM; without one nothing tells an older copy of the state from this one. */
+  readonly counter: EpochCounter | undefined;
+  readonly auditHead?: () => AuditHead;
+  /** Told of every certified counter value. */
+  readonly onAnchor?: (proof: AnchorProof) => void;
+  /** Absolute leases by unit; a 32nd of the purse where a unit has none. */
+  readonly leases?: ReadonlyMap<string, bigint>;
+  readonly now?: () => number;
+}
+
+export interface LedgerState {
+  readonly epoch: bigint;
+  /** base64url SHA-256 over all records. */
+  readonly head: string;
+  /** Why nothing can be spent; undefined while all is well. */
+  readonly fault: KeydError | undefined;
+}
+
+const DEFAULT_LEASE_SHARE = 32n;
+const NO_AUDIT: AuditHead = { root: '', size: 0 };
+
+/** @throws KeydError `ledger_unavailable` for a journal that can not be read */
+export async function openLedger(options: LedgerOptions): Promise<Ledger> {
+  const book = new Book();
+  const chain = new HashChain();
+  const journal = await openJournal({
+    directory: options.directory,
+    name: 'ledger',
+    failure: 'ledger_unavailable',
+    onRecord: (octets) => {
+      chain.add(octets);
+      book.apply(decodeRecord(octets));
+    },
+  });
+  const ledger = new Ledger(options, journal, book, chain);
+  await ledger.recover();
+  return ledger;
+}
+
+export class Ledger {
+  readonly #journal: Journal;
+  readonly #book: Book;
+  readonly #chain: HashChain;
+  readonly #epochs: Epochs;
+  readonly #now: () => number;
+  #fault: KeydError | undefined;
+
+  constructor(options: LedgerOptions, journal: Journal, book: Book, chain: HashChain) {
+    this.#journal = journal;
+    this.#book = book;
+    this.#chain = chain;
+    this.#now = options.now ?? Date.now;
+    this.#epochs = new Epochs({
+      book,
+      write: (record) => this.#write(record),
+      ledgerHead: () => chain.head(),
+      auditHead: options.auditHead ?? (() => NO_AUDIT),
+      counter: options.counter,
+      lease: (key, amount) => leaseOf(options.leases, key, amount),
+      now: () => this.#time(),
+      onAnchor: options.onAnchor ?? (() => undefined),
+    });
+  }
+
+  /** Called once, by `openLedger`: a mismatch is kept as this ledger's fault, so that status can tell it. */
+  async recover(): Promise<void> {
+    try {
+      await this.#epochs.recover();
+      this.#fault = undefined;
+    } catch (thrown) {
+      this.#fault = asKeydError(thrown);
+    }
+  }
+
+  state(): LedgerState {
+    return { epoch: this.#book.epoch.number, head: this.#chain.head(), fault: this.#fault };
+  }
+
+  budgets(account: string): readonly BudgetState[] {
+    return this.#book.budgets(account);
+  }
+
+  /** What the present epoch may still cost this account at a crash, by unit. */
+  leases(account: string): ReadonlyMap<string, bigint> {
+    return new Map(
+      this.#book
+        .budgets(account)
+        .map(({ unit }) => [unit, this.#book.leased(budgetKey(account, unit))] as const),
+    );
+  }
+
+  /**
+   * Takes all charges at once, before it returns. `durable` of what it gives is awaited before hardware is asked.
+   * @throws KeydError `budget_exceeded`, `limit_reached`, `ledger_rolled_back`, `ledger_unavailable`
+   */
+  reserve(payer: Payer, charges: readonly Charge[]): Reservation {
+    this.#requireSound();
+    const at = this.#time();
+    const limits = new Map<string, bigint>();
+    const take = new Map<string, bigint>();
+    for (const charge of charges) {
+      const key =
+        charge.kind === 'limit' ? limitKey(charge, payer, at) : budgetKey(payer.account, charge.unit);
+      if (charge.kind === 'limit' && this.#book.purses.get(key)?.amount !== charge.limit)
+        limits.set(key, charge.limit);
+      take.set(key, (take.get(key) ?? 0n) + charge.amount);
+      this.#requireCovered(charge, key, limits.get(key), take.get(key) ?? 0n);
+    }
+    const id = randomUUID();
+    const isLeased =
+      !this.#epochs.isOpening && [...take].every(([key, amount]) => this.#book.leased(key) >= amount);
+    const written = this.#write({
+      t: 'reserve',
+      at,
+      id,
+      take: amountsOf(take),
+      ...(limits.size === 0 ? {} : { limits: amountsOf(limits) }),
+    });
+    const durable = isLeased
+      ? written
+      : Promise.all([written, this.#epochs.require(take)]).then(() => undefined);
+    // Whoever waits is told; a reservation that is released before may have nobody waiting.
+    durable.catch(() => undefined);
+    return {
+      id,
+      charges,
+      durable,
+      commit: () => undefined,
+      release: () => {
+        this.#give('release', id, take);
+      },
+    };
+  }
+
+  /**
+   * Gives back what a signature did not cost.
+   * @param costs what it did cost, by unit
+   * @throws KeydError `not_found` for what was settled before, is unknown or too old; `budget_exceeded` for a
+   *   cost above what was reserved
+   */
+  async settle(id: string, costs: ReadonlyMap<string, bigint>): Promise<void> {
+    const taken = this.#book.reservations.get(id);
+    if (taken === undefined)
+      throw new KeydError('not_found', 'there is no reservation that could still be settled by this id');
+    const give = new Map<string, bigint>();
+    for (const [key, amount] of taken) {
+      const unit = key.slice(key.lastIndexOf('|') + 1);
+      const cost = key.startsWith('limit:') ? amount : (costs.get(unit) ?? amount);
+      if (cost < 0n || cost > amount)
+        throw new KeydError('budget_exceeded', 'a settlement can only lower what was reserved');
+      if (cost < amount) give.set(key, amount - cost);
+    }
+    await this.#write({ t: 'settle', at: this.#time(), id, give: amountsOf(give) });
+  }
+
+  /**
+   * The ceilings of a grant: set when it is first seen, and whenever the issuer says otherwise. A unit that is not
+   * named has none. @throws KeydError `ledger_unavailable`
+   */
+  async openGrant(account: string, budgets: ReadonlyMap<string, bigint>): Promise<void> {
+    const known = new Map(this.#book.budgets(account).map(({ unit, amount }) => [unit, amount] as const));
+    const wanted = new Map([...[...known.keys()].map((unit) => [unit, 0n] as const), ...budgets]);
+    const isSame =
+      known.size === wanted.size && [...wanted].every(([unit, amount]) => known.get(unit) === amount);
+    if (isSame) return;
+    await this.#write({ t: 'grant', at: this.#time(), account, budgets: amountsOf(wanted) });
+  }
+
+  /**
+   * Purses for a child, out of its parent's free balances: all or none, in memory before it returns.
+   * @throws KeydError `budget_exceeded`, `ledger_*`
+   */
+  allocate(parent: string, child: string, budgets: ReadonlyMap<string, bigint>): Promise<void> {
+    return this.#allocate('allocate', parent, child, budgets);
+  }
+
+  /** More for a child that has purses. @throws KeydError `not_found`, `budget_exceeded`, `ledger_*` */
+  topUp(child: string, budgets: ReadonlyMap<string, bigint>): Promise<void> {
+    const parent = this.#book.parents.get(child);
+    if (parent === undefined)
+      throw new KeydError('not_found', 'only a sub-agent’s budget comes from a parent here');
+    return this.#allocate('top-up', parent, child, budgets);
+  }
+
+  /** Nothing is spent from the account any more; what is left goes back to its parent at `releaseAtMs` (S6). */
+  async close(account: string, releaseAtMs: number): Promise<void> {
+    if (!this.#book.parents.has(account)) return;
+    await this.#write({ t: 'close', at: this.#time(), account, releaseAt: Math.ceil(releaseAtMs) });
+  }
+
+  /** Gives back what closed accounts have left, deepest first, and forgets windows that are over. */
+  async sweep(): Promise<void> {
+    const now = this.#time();
+    const due = [...this.#book.closing].filter(([, at]) => at <= now).map(([account]) => account);
+    const hasChildren = (account: string): boolean => [...this.#book.parents.values()].includes(account);
+    for (const account of due) {
+      if (!hasChildren(account)) await this.#write({ t: 'return', at: now, account });
+    }
+    this.#book.prune(now);
+  }
+
+  /** Anchors both logs by a new value of the counter. @throws KeydError those of the TPM, `ledger_*` */
+  async anchor(): Promise<void> {
+    this.#requireSound();
+    await this.#epochs.anchor();
+  }
+
+  /** An operator's word that the ledger counts as it is (S8). @throws KeydError `conflict` where nothing is wrong */
+  async acceptRollback(by: string): Promise<void> {
+    if (this.#fault?.code !== 'ledger_rolled_back')
+      throw new KeydError('conflict', 'the ledger was not set back');
+    await this.#epochs.accept(by);
+    this.#fault = undefined;
+  }
+
+  /** Ends the epoch, so that the next start loses nothing. */
+  async end(): Promise<void> {
+    try {
+      if (this.#fault === undefined && this.#book.epoch.leases.size > 0) await this.#epochs.closeCleanly();
+    } finally {
+      await this.#journal.close();
+    }
+  }
+
+  #allocate(
+    t: 'allocate' | 'top-up',
+    parent: string,
+    child: string,
+    budgets: ReadonlyMap<string, bigint>,
+  ): Promise<void> {
+    this.#requireSound();
+    for (const [unit, amount] of budgets) {
+      const free = this.#book.free(budgetKey(parent, unit));
+      if (amount < 0n || amount > free) {
+        throw new KeydError(
+          'budget_exceeded',
+          `${amount} of ${unit} were asked for, and the parent has ${free} left`,
+        );
+      }
+    }
+    return this.#write({ t, at: this.#time(), parent, child, budgets: amountsOf(budgets) });
+  }
+
+  #requireCovered(charge: Charge, key: string, newLimit: bigint | undefined, taken: bigint): void {
+    const purse = this.#book.purses.get(key);
+    const account = key.slice(0, key.lastIndexOf('|'));
+    const isClosed = charge.kind === 'budget' && this.#book.closing.has(account);
+    const free = newLimit === undefined ? this.#book.free(key) : newLimit - (purse?.spent ?? 0n);
+    if (!isClosed && taken <= free) return;
+    throw charge.kind === 'limit'
+      ? new KeydError(
+          'limit_reached',
+          `the limit of the policy ${charge.policy} leaves ${free} of ${charge.unit}, and this takes ${charge.amount}`,
+        )
+      : new KeydError(
+          'budget_exceeded',
+          `the budget has ${isClosed ? 0n : free} of ${charge.unit} left, and this costs ${charge.amount}`,
+        );
+  }
+
+  #give(t: 'release' | 'settle', id: string, amounts: ReadonlyMap<string, bigint>): void {
+    if (!this.#book.reservations.has(id)) return;
+    // Not lost if it is not written: then the reservation stays spent.
+    this.#write({ t, at: this.#time(), id, give: amountsOf(amounts) }).catch(() => undefined);
+  }
+
+  /** Applied before it returns; resolves when durable. */
+  #write(record: LedgerRecord): Promise<void> {
+    const octets = encodeRecord(record);
+    this.#book.apply(record);
+    this.#chain.add(octets);
+    return this.#journal.append(octets).durable;
+  }
+
+  /** A clock that was set back opens no window a second time. */
+  #time(): number {
+    return Math.max(Math.floor(this.#now()), this.#book.latestMs);
+  }
+
+  #requireSound(): void {
+    if (this.#fault !== undefined) throw this.#fault;
+  }
+}
+
+class HashChain {
+  #head: Uint8Array = new Uint8Array(32);
+
+  add(record: Uint8Array): void {
+    this.#head = createHash('sha256').update(this.#head).update(record).digest();
+  }
+
+  head(): string {
+    return encodeBase64url(this.#head);
+  }
+}
+
+function leaseOf(leases: ReadonlyMap<string, bigint> | undefined, key: string, amount: bigint): bigint {
+  const unit = key.slice(key.lastIndexOf('|') + 1);
+  const set = leases?.get(unit);
+  if (set !== undefined) return set;
+  const share = amount / DEFAULT_LEASE_SHARE;
+  return share > 0n ? share : 1n;
+}
