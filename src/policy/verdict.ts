@@ -41,6 +41,8 @@ export interface PolicyRequest {
   readonly parameters: JudgedParameters;
   /** What the proof binds; absent where nothing is signed. */
   readonly binds?: ReadonlySet<BoundParameter>;
+  /** When the proof ends, milliseconds since the epoch: what permits it has to permit it until then (S4). */
+  readonly endsAtMs?: number;
   readonly facts: DecisionFacts;
 }
 

@@ -30,12 +30,11 @@ export function cedarRequest(
   const action = { type: 'Action', id: parameters.operation };
   const entities: EntityJson[] = [
     { uid: action, attrs: {}, parents: groupsOf(parameters.operation).map((id) => ({ type: 'Action', id })) },
-    { uid: principal, attrs: pick(callerAttributes(request), reads.principal), parents: [] },
-    ...agentEntities(request, reads),
+    ...peers(request, reads),
   ];
   const context: Record<string, CedarValueJson> = {};
   for (const name of reads.context) {
-    const plain = PLAIN[name]?.(parameters, facts);
+    const plain = PLAIN[name]?.(parameters, facts, reads);
     if (plain !== undefined) context[name] = plain;
     const tagged = taggedValue(name, parameters, facts, documents);
     if (tagged === undefined) continue;
@@ -45,21 +44,30 @@ export function cedarRequest(
       uid,
       attrs: reads.whole.has(name as Tagged) ? tagged.attributes() : {},
       parents: [],
-      tags: Object.fromEntries(tagged.tags(reads.tags.get(name as Tagged) ?? NO_TAGS)),
+      tags: Object.fromEntries(
+        tagged.tags(reads.tags.get(name as Tagged) ?? NO_TAGS, reads.decimals.get(name as Tagged) ?? NO_TAGS),
+      ),
     });
   }
   return { principal, action, resource, context, entities };
 }
 
-/** The agent, and the names above it for `in`. */
-function agentEntities(request: PolicyRequest, reads: Reads): readonly EntityJson[] {
+/** The caller, and the agent with the names above it for `in`; one of which nothing is asked is left out. */
+function peers(request: PolicyRequest, reads: Reads): readonly EntityJson[] {
+  const found: EntityJson[] = [];
+  if (reads.principal.size > 0) {
+    const attrs = pick(callerAttributes(request), reads.principal);
+    found.push({ uid: { type: 'Caller', id: String(request.caller.uid) }, attrs, parents: [] });
+  }
   const uids = lineage(request.agent.name).map((name) => ({ type: agentType(name), id: name }));
-  return uids.map((uid, index) => {
+  if (uids.length === 1 && reads.resource.size === 0) return found;
+  for (const [index, uid] of uids.entries()) {
     const above = uids[index + 1];
-    return {
+    found.push({
       uid,
       attrs: index === 0 ? pick(agentAttributes(request), reads.resource) : {},
       parents: above === undefined ? [] : [above],
-    };
-  });
+    });
+  }
+  return found;
 }

@@ -71,6 +71,8 @@ export class CedarPolicySet implements PolicySet {
     const answer = this.#ask(candidates, request, documents);
     if ('denial' in answer) return deny(answer.denial);
     const { permits } = answer;
+    const outlived = this.#outlivedDenial(candidates, request, documents, permits);
+    if (outlived !== undefined) return deny(outlived);
     if (isSigning(parameters)) {
       const proof = { parameters, binds: binds ?? new Set() };
       const unbound = unboundDenial(proof, this.#dependent.covering(agent.name), permits);
@@ -80,6 +82,29 @@ export class CedarPolicySet implements PolicySet {
     if ('denial' in demanded) return deny(demanded.denial);
     const { obligations } = demanded;
     return { effect: 'permit', policies: permits.map(({ id }) => id), obligations, observed: [] };
+  }
+
+  /** S4: at the proof's last moment it has to be permitted still, by no permit whose demands are not met now. */
+  #outlivedDenial(
+    candidates: Candidates,
+    request: PolicyRequest,
+    documents: RequestDocuments,
+    permits: readonly CompiledPolicy[],
+  ): Denial | undefined {
+    if (request.endsAtMs === undefined || !candidates.reads.context.has('time')) return undefined;
+    const facts = { ...request.facts, nowMs: Math.max(request.facts.nowMs, request.endsAtMs - 1) };
+    const last = this.#ask(candidates, { ...request, facts }, documents);
+    if ('permits' in last && last.permits.every((policy) => permits.includes(policy))) return undefined;
+    const ids =
+      'denial' in last && last.denial.policies.length > 0
+        ? last.denial.policies
+        : permits.map(({ id }) => id);
+    const until = new Date(request.endsAtMs).toISOString();
+    return {
+      code: 'policy_denied',
+      policies: ids,
+      reason: `the proof would last until ${until}, past what is permitted`,
+    };
   }
 
   #ask(candidates: Candidates, request: PolicyRequest, documents: RequestDocuments): Answer {

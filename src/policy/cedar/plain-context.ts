@@ -3,13 +3,14 @@ import type { CedarValueJson } from '@cedar-policy/cedar-wasm/nodejs';
 import type { TargetUri } from '../../wire/target-uri.ts';
 import type { DecisionFacts, JudgedParameters } from '../verdict.ts';
 import { defined } from './attributes.ts';
+import type { Reads } from './reads.ts';
 
 const WEEKDAYS = ['Sunday', 'Monday', 'Tuesday', 'Wednesday', 'Thursday', 'Friday', 'Saturday'] as const;
 
-function time(nowMs: number): CedarValueJson {
+function time(nowMs: number, instant: boolean): CedarValueJson {
   const now = new Date(nowMs);
   return {
-    now: { __extn: { fn: 'datetime', arg: now.toISOString() } },
+    ...(instant ? { now: { __extn: { fn: 'datetime', arg: now.toISOString() } } } : {}),
     epochSeconds: Math.floor(nowMs / 1000),
     weekday: WEEKDAYS[now.getUTCDay()] ?? '',
     hour: now.getUTCHours(),
@@ -40,11 +41,15 @@ export function targetOf(parameters: JudgedParameters): TargetUri | undefined {
   return 'target' in parameters ? parameters.target : undefined;
 }
 
-type Plain = (parameters: JudgedParameters, facts: DecisionFacts) => CedarValueJson | undefined;
+type Plain = (
+  parameters: JudgedParameters,
+  facts: DecisionFacts,
+  reads?: Reads,
+) => CedarValueJson | undefined;
 
 /** Context attributes without tags; undefined where the operation or the request has none. */
 export const PLAIN: Readonly<Record<string, Plain | undefined>> = {
-  time: (_, facts) => time(facts.nowMs),
+  time: (_, facts, reads) => time(facts.nowMs, reads?.instant !== false),
   attestation: (_, facts) => attestation(facts.attestation),
   usage: (_, { usage }) => ({
     firstUseOfOrigin: usage.firstUseOfOrigin,

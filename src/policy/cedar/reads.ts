@@ -1,5 +1,5 @@
 /** What a policy reads of a request, found in its text: the ground of S3 and of building no more than is read. */
-import { children, literal, node, part, type Expression } from './expression.ts';
+import { attributePath, children, literal, node, part, type Expression } from './expression.ts';
 
 /** Context attributes whose content is read by tag: only the tags named are ever built. */
 export const TAGGED = [
@@ -22,6 +22,10 @@ export interface Reads {
   readonly whole: ReadonlySet<Tagged>;
   /** Tags whose number is read and whose text is not: where there is something else, it can not be judged. */
   readonly numbers: ReadonlyMap<Tagged, ReadonlySet<string>>;
+  /** Tags whose number may be asked for at all: Cedar takes its time to make a decimal. */
+  readonly decimals: ReadonlyMap<Tagged, ReadonlySet<string>>;
+  /** Whether `context.time.now` may be asked for; a datetime is as dear as a decimal. */
+  readonly instant: boolean;
   /** Attributes of the caller and of the agent. */
   readonly principal: ReadonlySet<string>;
   readonly resource: ReadonlySet<string>;
@@ -35,6 +39,8 @@ interface MutableReads {
   readonly whole: Set<Tagged>;
   readonly numbers: TagSets;
   readonly texts: TagSets;
+  readonly decimals: TagSets;
+  instant: boolean;
   readonly principal: Set<string>;
   readonly resource: Set<string>;
 }
@@ -46,6 +52,8 @@ function empty(): MutableReads {
     whole: new Set(),
     numbers: new Map(),
     texts: new Map(),
+    decimals: new Map(),
+    instant: false,
     principal: new Set(),
     resource: new Set(),
   };
@@ -75,7 +83,8 @@ export function mergeReads(all: readonly Reads[]): Reads {
       for (const name of reads[set]) merged[set].add(name);
     }
     for (const tagged of reads.whole) merged.whole.add(tagged);
-    for (const sets of ['tags', 'numbers'] as const) {
+    merged.instant ||= reads.instant;
+    for (const sets of ['tags', 'numbers', 'decimals'] as const) {
       for (const [tagged, tags] of reads[sets]) for (const tag of tags) addTag(merged[sets], tagged, tag);
     }
   }
@@ -98,6 +107,7 @@ function visit(expression: Expression, reads: MutableReads, faults: string[]): v
     if (tagged !== undefined && typeof tag === 'string') {
       reads.context.add(tagged);
       addTag(reads.tags, tagged, tag);
+      if (operator === 'getTag') addTag(reads.decimals, tagged, tag);
       return;
     }
     faults.push('reads a tag that is not named by a literal; what it reads can not be told');
@@ -108,32 +118,52 @@ function visit(expression: Expression, reads: MutableReads, faults: string[]): v
   for (const child of children(expression)) visit(child, reads, faults);
 }
 
-/** Whether this was an attribute of a variable, or of a tagged one; anything else is visited further. */
+/** Whether this was an attribute of a variable, or below one; anything else is visited further. */
 function readAttribute(operator: string, operand: unknown, reads: MutableReads): boolean {
   const left = part(operand, 'left');
   const attribute = firstAttribute(operand);
   if (left === undefined || attribute === undefined) return false;
   const below = node(left);
-  if (below.operator === 'Var') {
-    const variable = below.operand;
-    if (variable === 'context') {
-      // `context.body` by itself is no use of it: the visit of what stands around it decides.
-      if (operator === '.' && isTagged(attribute)) return false;
-      reads.context.add(attribute);
-    }
-    if (variable === 'principal' || variable === 'resource') reads[variable].add(attribute);
-    return true;
-  }
+  if (below.operator === 'Var') return readVariable(String(below.operand), attribute, operator, reads);
   const tagged = taggedAttribute(left);
   if (tagged !== undefined) {
     reads.context.add(tagged);
     reads.whole.add(tagged);
     return true;
   }
-  if (below.operator === 'getTag' && (attribute === 'n' || attribute === 's')) {
-    addValueRead(below.operand, attribute === 'n' ? reads.numbers : reads.texts);
+  if (attributePath(left)?.join('.') === 'context.time') {
+    reads.context.add('time');
+    reads.instant ||= attribute === 'now';
+    return true;
   }
-  return false;
+  return below.operator === 'getTag' && readValue(below.operand, attribute, reads);
+}
+
+function readVariable(variable: string, attribute: string, operator: string, reads: MutableReads): boolean {
+  if (variable === 'context') {
+    // `context.body` by itself is no use of it: the visit of what stands around it decides.
+    if (operator === '.' && isTagged(attribute)) return false;
+    reads.context.add(attribute);
+    reads.instant ||= attribute === 'time';
+  }
+  if (variable === 'principal' || variable === 'resource') reads[variable].add(attribute);
+  return true;
+}
+
+/** `s`, `n` or `b` of a tag. */
+function readValue(operand: unknown, attribute: string, reads: MutableReads): boolean {
+  const tagged = taggedAttribute(part(operand, 'left'));
+  const right = part(operand, 'right');
+  const tag = right === undefined ? undefined : literal(right);
+  if (tagged === undefined || typeof tag !== 'string') return false;
+  reads.context.add(tagged);
+  addTag(reads.tags, tagged, tag);
+  if (attribute === 's') addTag(reads.texts, tagged, tag);
+  if (attribute === 'n') {
+    addTag(reads.numbers, tagged, tag);
+    addTag(reads.decimals, tagged, tag);
+  }
+  return true;
 }
 
 /** `has a.b.c` is one node with a list of names. */
@@ -154,13 +184,6 @@ function taggedAttribute(expression: Expression | undefined): Tagged | undefined
   if (variable.operator !== 'Var' || variable.operand !== 'context' || attribute === undefined)
     return undefined;
   return isTagged(attribute) ? attribute : undefined;
-}
-
-function addValueRead(operand: unknown, sets: TagSets): void {
-  const tagged = taggedAttribute(part(operand, 'left'));
-  const right = part(operand, 'right');
-  const tag = right === undefined ? undefined : literal(right);
-  if (tagged !== undefined && typeof tag === 'string') addTag(sets, tagged, tag);
 }
 
 function isTagged(attribute: string): attribute is Tagged {

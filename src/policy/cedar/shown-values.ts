@@ -34,7 +34,7 @@ export function shownValues(
   }
   for (const [tagged, tags] of reads.tags) {
     const value = taggedValue(tagged, parameters, facts, documents);
-    const found = value?.tags(tags);
+    const found = value?.tags(tags, new Set());
     for (const tag of tags) {
       const path = `context.${tagged}[${JSON.stringify(tag)}]`;
       if (tagged === 'body' || tagged === 'query' || tagged === 'claims') {

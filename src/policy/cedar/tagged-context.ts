@@ -1,4 +1,5 @@
 /** Context attributes that refer to an entity with tags (DECISIONS 20). */
+import type { ExactNumber } from '../../wire/exact-number.ts';
 import type { CedarValueJson } from '@cedar-policy/cedar-wasm/nodejs';
 import type { DecisionFacts, JudgedParameters } from '../verdict.ts';
 import { defined } from './attributes.ts';
@@ -12,7 +13,7 @@ type Tags = ReadonlyMap<string, CedarValueJson>;
 export interface TaggedValue {
   readonly type: 'Members' | 'Headers' | 'PathSegments' | 'Budgets';
   readonly attributes: () => Record<string, CedarValueJson>;
-  readonly tags: (wanted: ReadonlySet<string>) => Tags;
+  readonly tags: (wanted: ReadonlySet<string>, decimals: ReadonlySet<string>) => Tags;
 }
 
 /** Undefined where the operation has no such attribute. */
@@ -54,18 +55,19 @@ function members(name: 'body' | 'query' | 'claims', documents: RequestDocuments)
   return {
     type: 'Members',
     attributes: () => ({ members: [...leaves.keys()] }),
-    tags: (wanted) =>
+    tags: (wanted, decimals) =>
       new Map(
         [...wanted].flatMap((pointer) => {
           const leaf = leaves.get(pointer);
-          return leaf === undefined ? [] : [[pointer, cedarLeaf(leaf, name === 'query')] as const];
+          if (leaf === undefined) return [];
+          const number = decimals.has(pointer) ? exactNumber(leaf, name === 'query') : undefined;
+          return [[pointer, cedarLeaf(leaf, number)] as const];
         }),
       ),
   };
 }
 
-function cedarLeaf(leaf: LeafValue, plainText: boolean): CedarValueJson {
-  const number = exactNumber(leaf, plainText);
+function cedarLeaf(leaf: LeafValue, number: ExactNumber | undefined): CedarValueJson {
   const decimal = number === undefined ? undefined : cedarDecimal(number);
   return defined({
     s: leaf.kind === 'text' ? leaf.value : undefined,
