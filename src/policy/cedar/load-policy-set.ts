@@ -32,7 +32,8 @@ export function loadPolicySet(files: readonly PolicyFile[]): PolicySet {
   if (policies.length > MAX_POLICIES) faults.push(`there are more than ${MAX_POLICIES} policies`);
   faults.push(...repeatedIds(policies), ...schemaFaults(policies));
   if (faults.length > 0) {
-    throw new KeydError('configuration_invalid', `the policy set has ${faults.length} faults: ${faults[0]}`, {
+    const more = faults.length > 1 ? ` (and ${faults.length - 1} more)` : '';
+    throw new KeydError('configuration_invalid', `the policy set is not valid: ${faults[0]}${more}`, {
       faults,
     });
   }
