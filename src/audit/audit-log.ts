@@ -97,6 +97,11 @@ export class AuditLog {
     return this.#tree.size;
   }
 
+  /** Root of the tree as it is, 32 octets. */
+  root(): Uint8Array {
+    return this.#tree.root();
+  }
+
   get latest(): Checkpoint | undefined {
     return this.#latest;
   }

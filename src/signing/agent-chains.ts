@@ -1,5 +1,5 @@
 /** The chain of tokens that says what an agent may do, verified once and judged anew at every use. */
-import { verifyChain, type Chain, type ChainRoot } from '../delegation/chain.ts';
+import { verifyChain, type Chain, type ChainRoot, type ChainRules } from '../delegation/chain.ts';
 import type { DelegationToken } from '../delegation/claims.ts';
 import { canonicalJson } from '../wire/jcs.ts';
 import { asKeydError, KeydError } from '../wire/problem.ts';
@@ -13,6 +13,8 @@ export interface AgentChainsOptions {
   readonly grant: (agent: Agent) => string | undefined;
   /** Whose grants count; undefined until the host is enrolled. */
   readonly root: () => ChainRoot | undefined;
+  /** Told of every DT₀ that is seen for the first time: the ledger keeps its ceilings. */
+  readonly granted?: (grant: Chain['root']) => void;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
 }
@@ -58,6 +60,17 @@ export class AgentChains {
   of(agent: Agent): HeldChain | undefined {
     const delegation = this.#options.delegations.find(agent.id);
     return delegation === undefined ? this.#ofRoot(agent) : this.#ofSubAgent(agent, delegation);
+  }
+
+  /** @throws KeydError `delegation_refused` for a chain that no verifier would take */
+  check(tokens: readonly string[]): void {
+    const root = this.#options.root();
+    if (root === undefined) throw new KeydError('no_grant', 'no grant key is pinned on this host');
+    try {
+      verifyChain(tokens, this.#rules(root));
+    } catch (thrown) {
+      throw new KeydError('delegation_refused', asKeydError(thrown).message, { cause: thrown });
+    }
   }
 
   /** The agent's key was replaced: links that the old one signed hold a little longer, or no more. */
@@ -141,6 +154,11 @@ export class AgentChains {
     }
   }
 
+  #rules(root: ChainRoot): ChainRules {
+    const nowSeconds = Math.floor(this.#options.now() / 1000);
+    return { ...root, nowSeconds, clockSkewSeconds: CLOCK_SKEW_SECONDS };
+  }
+
   /** @throws KeydError `delegation_revoked` for a chain that does not verify */
   #verify(agent: Agent, tokens: readonly string[]): Chain | undefined {
     const known = this.#verified.get(agent.id);
@@ -148,12 +166,9 @@ export class AgentChains {
     const root = this.#options.root();
     if (root === undefined) return undefined;
     try {
-      const chain = verifyChain(tokens, {
-        ...root,
-        nowSeconds: Math.floor(this.#options.now() / 1000),
-        clockSkewSeconds: CLOCK_SKEW_SECONDS,
-      });
+      const chain = verifyChain(tokens, this.#rules(root));
       this.#verified.set(agent.id, { tokens, chain });
+      if (tokens.length === 1) this.#options.granted?.(chain.root);
       return chain;
     } catch (thrown) {
       const { message } = asKeydError(thrown);

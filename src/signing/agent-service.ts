@@ -5,20 +5,35 @@ import { KeyedLock } from '../base/keyed-lock.ts';
 import type { Logger } from '../base/logger.ts';
 import type { Caller } from '../caller/caller.ts';
 import { requireAction, type ActionGate } from '../policy/require-action.ts';
-import { parseRootAgentName } from '../wire/agent-name.ts';
+import { parseAgentName, parseRootAgentName } from '../wire/agent-name.ts';
 import { toPem } from '../wire/pem.ts';
 import { asKeydError, KeydError } from '../wire/problem.ts';
 import type { AgentView, CreateAgentRequest, RotateAgentRequest } from '../wire/socket/agents.ts';
-import type { Agent, AgentStore } from './agent.ts';
+import type { Agent, AgentKey, AgentStore } from './agent.ts';
+import type { AgentChains } from './agent-chains.ts';
+import type { Delegation, DelegationStore, StatusIndices, StatusReference } from './delegation.ts';
+import type { DelegationEnds } from './delegation-ends.ts';
+import { delegationView } from './delegation-view.ts';
 import { agentIdentifiers, type AgentCredentials, type HostIdentity } from './draft.ts';
 import type { Hardware } from './hardware.ts';
 import type { KeyMaker } from './key-maker.ts';
+import type { LinkRenewer } from './link-renewer.ts';
+import type { OwnerPlaces } from './owner-places.ts';
 
 /** Told after the change is durable; what they throw is logged and changes nothing. */
 export interface AgentHooks {
   readonly created?: (agent: Agent) => void;
-  readonly rotated?: (agent: Agent, previous: Agent) => void;
+  readonly rotated?: (agent: Agent, previous: Agent, reason: 'routine' | 'compromise') => void;
   readonly retired?: (agent: Agent) => void;
+}
+
+/** What becomes of sub-agents when an agent changes. */
+export interface DelegationParts {
+  readonly store: DelegationStore;
+  readonly chains: Pick<AgentChains, 'replaced'>;
+  readonly links: Pick<LinkRenewer, 'rekey' | 'wake'>;
+  readonly ends: Pick<DelegationEnds, 'end' | 'endBelow'>;
+  readonly status: StatusIndices | undefined;
 }
 
 export interface AgentServiceOptions extends ActionGate {
@@ -30,8 +45,10 @@ export interface AgentServiceOptions extends ActionGate {
   readonly identity: () => HostIdentity | undefined;
   readonly credentials: (agent: Agent) => AgentCredentials | undefined;
   readonly hooks: AgentHooks;
-  /** Live agents that one uid may own (S20). */
-  readonly maxAgentsPerOwner: number;
+  /** Live agents that one uid may own (S20); shared with delegation, which makes agents too. */
+  readonly places: OwnerPlaces;
+  /** Undefined where nothing is delegated. */
+  readonly delegations?: DelegationParts | undefined;
   readonly log: Logger;
   readonly now: () => number;
 }
@@ -42,8 +59,6 @@ export class AgentService {
   readonly #options: AgentServiceOptions;
   /** Changes of one agent follow one another. */
   readonly #changes = new KeyedLock();
-  /** Agents under way, by owner. */
-  readonly #making = new Map<number, number>();
 
   constructor(options: AgentServiceOptions) {
     this.#options = options;
@@ -68,7 +83,7 @@ export class AgentService {
       agent,
     });
     if (refusal !== undefined) throw refusal;
-    return this.#describe(agent);
+    return this.describe(agent);
   }
 
   /**
@@ -81,19 +96,17 @@ export class AgentService {
     const { name, backend, algorithm = DEFAULT_ALGORITHM, ownerUid = caller.uid } = request;
     const action = { action: 'agent-create', name, backend, algorithm, ownerUid } as const;
     return requireAction(this.#options, caller, action, async () => {
-      this.#takePlace(ownerUid);
-      try {
+      return this.#options.places.during(ownerUid, 1, async () => {
         const agent = await this.#make(caller, { name, backend, algorithm, ownerUid });
         this.#tell(this.#options.hooks.created, agent);
-        return await this.#describe(agent);
-      } finally {
-        this.#leavePlace(ownerUid);
-      }
+        return this.describe(agent);
+      });
     });
   }
 
   /**
-   * The new key is made and in use before the old one is destroyed.
+   * The new key is made and in use before the old one is destroyed. After a compromise what the old key made
+   * ends first, whatever becomes of the rest (S18).
    * @throws KeydError `agent_not_found`, `policy_denied`, and those of the backend
    */
   async rotate(caller: Caller, idOrName: string, request: RotateAgentRequest): Promise<AgentView> {
@@ -102,20 +115,22 @@ export class AgentService {
       const agent = this.#find(id);
       const reason = request.reason ?? 'routine';
       return requireAction(this.#options, caller, { action: 'agent-rotate', agent, reason }, async () => {
-        const { agents, keys, hooks } = this.#options;
-        await keys.make(caller, agent.backend, agent.algorithm, (key) => {
-          agents.replaceKey(id, key);
-        });
+        const { delegations, hooks } = this.#options;
+        if (reason === 'compromise') delegations?.ends.endBelow(id);
+        await this.#replaceKey(caller, agent, reason);
+        delegations?.chains.replaced(agent.kid, reason);
+        delegations?.links.wake();
         const rotated = this.#find(id);
-        this.#tell((now) => hooks.rotated?.(now, agent), rotated);
+        this.#tell((now) => hooks.rotated?.(now, agent, reason), rotated);
         await this.#destroyReplaced(agent);
-        return this.#describe(rotated);
+        return this.describe(rotated);
       });
     });
   }
 
   /**
-   * Destroys the key, then leaves the tombstone: an interrupted retirement is repeated, never half forgotten.
+   * Ends everything below the agent, destroys the key, then leaves the tombstone: an interrupted retirement is
+   * repeated, never half forgotten.
    * @throws KeydError `agent_not_found`, `policy_denied`, and those of the backend
    */
   async retire(caller: Caller, idOrName: string): Promise<Erasure> {
@@ -123,7 +138,9 @@ export class AgentService {
     return this.#changes.run(id, async () => {
       const agent = this.#find(id);
       return requireAction(this.#options, caller, { action: 'agent-retire', agent }, async () => {
-        const { agents, hardware, hooks } = this.#options;
+        const { agents, delegations, hardware, hooks } = this.#options;
+        if (delegations?.store.find(id) !== undefined) return delegations.ends.end(agent);
+        delegations?.ends.endBelow(id);
         const erasure = await hardware.lane(agent.backend).backend.destroy(agent.keyId);
         agents.retire(id);
         this.#tell(hooks.retired, agent);
@@ -177,21 +194,37 @@ export class AgentService {
     return made.agent;
   }
 
-  /** Agents that are being made count like those that are there, or many at once would be one too many. */
-  #takePlace(ownerUid: number): void {
-    const { agents, maxAgentsPerOwner } = this.#options;
-    const making = this.#making.get(ownerUid) ?? 0;
-    const owned = agents.list().filter((agent) => agent.ownerUid === ownerUid).length + making;
-    if (owned >= maxAgentsPerOwner) {
-      throw new KeydError('too_many_requests', `uid ${ownerUid} owns ${owned} agents and may own no more`);
+  /** A sub-agent's key and the link for it come into force together. */
+  async #replaceKey(caller: Caller, agent: Agent, reason: 'routine' | 'compromise'): Promise<void> {
+    const { agents, delegations, keys } = this.#options;
+    const { backend: kind, algorithm, ephemeral = false } = agent;
+    const delegation = delegations?.store.find(agent.id);
+    const made: { key?: AgentKey } = {};
+    await keys.makeAll(caller, [{ kind, algorithm, ephemeral }], ([key]) => {
+      if (key === undefined) return;
+      if (delegation === undefined) agents.replaceKey(agent.id, key);
+      else made.key = key;
+    });
+    if (made.key === undefined || delegations === undefined) return;
+    try {
+      await delegations.links.rekey(agent, made.key, await this.#statusAfter(delegation, reason));
+    } catch (thrown) {
+      await keys.discard(kind, made.key.keyId);
+      throw thrown;
     }
-    this.#making.set(ownerUid, making + 1);
   }
 
-  #leavePlace(ownerUid: number): void {
-    const making = (this.#making.get(ownerUid) ?? 1) - 1;
-    if (making === 0) this.#making.delete(ownerUid);
-    else this.#making.set(ownerUid, making);
+  /** A link by a compromised key is revoked for others, and the new one told apart from it. */
+  async #statusAfter(
+    delegation: Delegation | undefined,
+    reason: 'routine' | 'compromise',
+  ): Promise<StatusReference | undefined> {
+    const status = this.#options.delegations?.status;
+    const old = delegation?.status;
+    if (old === undefined || status === undefined || reason === 'routine') return old;
+    await status.revoke([old]);
+    const [fresh] = await status.allocate(1);
+    return fresh;
   }
 
   /** The agent has its new key by now, so that a failure here is for the operator and not for the caller. */
@@ -214,7 +247,8 @@ export class AgentService {
     }
   }
 
-  async #describe(agent: Agent): Promise<AgentView> {
+  /** An agent as the socket shows it, to whom it may be shown. */
+  async describe(agent: Agent): Promise<AgentView> {
     return this.#view(agent, await this.#options.hardware.describe(agent.backend));
   }
 
@@ -233,6 +267,14 @@ export class AgentService {
       ownerUid,
       createdAt: new Date(agent.createdAtMs).toISOString(),
       identifiers: agentIdentifiers(this.#options.identity(), name),
+      ...this.#delegationOf(agent),
     };
+  }
+
+  #delegationOf({ id, name }: Agent): Partial<AgentView> {
+    const delegation = this.#options.delegations?.store.find(id);
+    if (delegation === undefined) return {};
+    const { segments, depth } = parseAgentName(name);
+    return { parent: segments.slice(0, -1).join('+'), depth, delegation: delegationView(delegation) };
   }
 }

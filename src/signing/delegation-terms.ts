@@ -20,6 +20,8 @@ export interface Budget {
   /** `USD.2`. */
   readonly unit: string;
   readonly amount: bigint;
+  /** Its parent has no such bound, so that it comes out of nobody's balance. */
+  readonly own: boolean;
 }
 
 /** What a sub-agent is given. */
@@ -38,6 +40,9 @@ export interface Delegator {
   /** When its own authority ends for good, milliseconds since the epoch. */
   readonly endsAtMs: number;
 }
+
+/** Counted, not paid: who has no bound on calls may set one, while a budget comes out of a budget. */
+const CALLS_KEY = 'calls';
 
 const given = object({
   scopes: array(scope, { max: 64 }),
@@ -78,15 +83,19 @@ export function requestedDelegation(
   const endsAtMs = nowMs + request.expiresIn * 1000;
   const fault = narrowerFault(delegator, terms, endsAtMs, nowMs);
   if (fault !== undefined) throw new KeydError('delegation_refused', fault);
-  return { terms, budgets: budgetsOf(terms.constraints), endsAtMs };
+  return { terms, budgets: budgetsOf(terms.constraints, token.constraints), endsAtMs };
 }
 
 /** What the ledger sets aside for a sub-agent on these terms. */
-export function budgetsOf(terms: readonly Constraint[]): readonly Budget[] {
+export function budgetsOf(
+  terms: readonly Constraint[],
+  above: readonly Constraint[],
+): readonly Budget[] {
   return terms.filter(isCumulative).flatMap((constraint) => {
     const unit = unitOf(constraint.key);
+    const own = !above.some((bound) => isSameConstraint(bound, constraint));
     const amount = BigInt(Number(constraintValue(constraint)));
-    return unit === undefined || amount === 0n ? [] : [{ unit, amount }];
+    return unit === undefined || amount === 0n ? [] : [{ unit, amount, own }];
   });
 }
 
@@ -114,7 +123,7 @@ function narrowerFault(
   return (
     narrowingFault(claims, candidate) ??
     (endsAtMs > parentEndsAtMs ? 'it would end after the authority of its parent' : undefined) ??
-    (unheld !== undefined && unheld.key !== 'calls' && Number(constraintValue(unheld)) > 0
+    (unheld !== undefined && unheld.key !== CALLS_KEY && Number(constraintValue(unheld)) > 0
       ? `the parent has no budget for ${unheld.key}`
       : undefined)
   );
@@ -134,8 +143,8 @@ function budgetConstraints(
   const merged = asked.filter(isCumulative);
   for (const { unit, decimals, amount } of budget) {
     const constraint: Constraint =
-      unit === 'calls' && decimals === 0
-        ? { key: 'calls', max_lifetime: amount }
+      unit === CALLS_KEY && decimals === 0
+        ? { key: CALLS_KEY, max_lifetime: amount }
         : { key: `spend.${unit}.${decimals}`, max_subtree: amount };
     if (merged.some((each) => isSameConstraint(each, constraint))) {
       throw new KeydError('malformed_request', `the budget for ${constraint.key} is given twice`);

@@ -66,8 +66,13 @@ export interface DelegationStore {
   childrenOf(parentId: string): readonly Delegation[];
   /** All below an agent, parents before their children. */
   descendantsOf(agentId: string): readonly Delegation[];
-  /** Claims names before hardware makes keys, all or none. @throws KeydError `name_in_use` */
-  reserveNames(claims: readonly NameClaim[]): void;
+  /**
+   * Claims names before hardware makes keys, and remembers accounts that are about to be opened, so that a
+   * crash leaves neither behind; all or none. @throws KeydError `name_in_use`
+   */
+  prepare(claims: readonly NameClaim[], accountsOf: readonly string[]): void;
+  /** What was prepared does not begin: its names are free again, its accounts left to be closed. */
+  abandon(agentIds: readonly string[]): void;
   /** Sub-agents and their delegations begin, all or none. */
   add(made: readonly SubAgent[]): void;
   /** A new link. */
@@ -92,17 +97,15 @@ export interface DelegationStore {
 
 /** The ledger as far as delegating needs it. Amounts are whole numbers of the unit's smallest part. */
 export interface Allocations {
+  /** The ceilings of an account that has no parent, by unit; in memory before it returns. */
+  openGrant(account: string, budgets: ReadonlyMap<string, bigint>): Promise<void>;
   /**
-   * Takes from the parent's free balance what the child is given.
-   * @throws KeydError `budget_exceeded`, `ledger_unavailable`
+   * Takes from the parent's free balances what the child is given, in memory before it returns.
+   * @throws KeydError `budget_exceeded`, `ledger_*`
    */
-  allocate(request: {
-    readonly parent: string;
-    readonly child: string;
-    readonly budgets: readonly { readonly unit: string; readonly amount: bigint }[];
-  }): { readonly durable: Promise<void> };
+  allocate(parent: string, child: string, budgets: ReadonlyMap<string, bigint>): Promise<void>;
   /** Gives back what is unspent once the last signature has ended; an account that is not there is closed. */
-  close(account: string, releaseAtMs: number): { readonly durable: Promise<void> };
+  close(account: string, releaseAtMs: number): Promise<void>;
 }
 
 /** Revocation for others: an index on the issuer's status list for each delegation. */

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
-import type { BackendKind, KeyBackend } from '../backend/backend.ts';
-import type { FairQueue } from '../base/fair-queue.ts';
+import type { BackendKind } from '../backend/backend.ts';
+import type { FairQueue, FairQueueRequest } from '../base/fair-queue.ts';
 import type { Logger } from '../base/logger.ts';
 import { callerShare, type Caller } from '../caller/caller.ts';
 import type { Algorithm } from '../wire/algorithms.ts';
@@ -16,6 +16,15 @@ export interface KeyMakerOptions {
   readonly deadlineMs: number;
   readonly log: Logger;
 }
+
+export interface WantedKey {
+  readonly kind: BackendKind;
+  readonly algorithm: Algorithm;
+  readonly ephemeral?: boolean;
+}
+
+/** Added to the deadline for each further key of a batch: what a slow discrete TPM takes. */
+const TIME_PER_KEY_MS = 1_000;
 
 /** Makes agents' keys, one at a time. */
 export class KeyMaker {
@@ -37,7 +46,53 @@ export class KeyMaker {
     algorithm: Algorithm,
     take: (key: AgentKey) => void,
   ): Promise<void> {
-    const { backend, queue: lane } = this.#options.hardware.lane(kind);
+    await this.makeAll(caller, [{ kind, algorithm }], ([key]) => {
+      if (key !== undefined) take(key);
+    });
+  }
+
+  /**
+   * As `make`, for several keys of one caller in one turn: all are handed over, or none is left. Between two
+   * of them the hardware is free for others.
+   */
+  async makeAll(
+    caller: Caller,
+    wanted: readonly WantedKey[],
+    take: (keys: readonly AgentKey[]) => void,
+  ): Promise<void> {
+    for (const each of wanted) await this.#checkAlgorithm(each);
+    const share = callerShare(caller);
+    const timeoutMs = this.#options.deadlineMs + (wanted.length - 1) * TIME_PER_KEY_MS;
+    await this.#options.queue.run({ share, timeoutMs }, async (signal) => {
+      const made: AgentKey[] = [];
+      try {
+        for (const each of wanted) made.push(await this.#generate(each, { share, timeoutMs, signal }));
+        // Whoever asked has been refused by now; nothing comes between this check and the taking.
+        signal.throwIfAborted();
+        take(made);
+      } catch (thrown) {
+        for (const [index, { keyId }] of made.entries()) {
+          await this.discard(wanted[index]?.kind ?? 'tpm', keyId);
+        }
+        throw thrown;
+      }
+    });
+  }
+
+  /** Destroys a key that nobody has. */
+  async discard(kind: BackendKind, keyId: string): Promise<void> {
+    try {
+      await this.#options.hardware.lane(kind).backend.destroy(keyId);
+    } catch (thrown) {
+      this.#options.log.error(
+        { keyId, error: asKeydError(thrown) },
+        'a key that nobody took could not be destroyed; no agent uses it',
+      );
+    }
+  }
+
+  async #checkAlgorithm({ kind, algorithm }: WantedKey): Promise<void> {
+    const { backend } = this.#options.hardware.lane(kind);
     const { state, algorithms } = await backend.describe();
     if (state === 'ready' && !algorithms.includes(algorithm)) {
       throw new KeydError(
@@ -45,39 +100,26 @@ export class KeyMaker {
         `this ${kind} makes ${algorithms.join(', ')}, not ${algorithm}`,
       );
     }
-    const request = { share: callerShare(caller), timeoutMs: this.#options.deadlineMs };
-    await this.#options.queue.run(request, (signal) =>
-      lane.run({ ...request, signal }, (laneSignal) => this.#generate(backend, algorithm, take, laneSignal)),
-    );
   }
 
-  async #generate(
-    backend: KeyBackend,
-    algorithm: Algorithm,
-    take: (key: AgentKey) => void,
-    signal: AbortSignal,
-  ): Promise<void> {
-    signal.throwIfAborted();
+  async #generate({ kind, algorithm, ephemeral }: WantedKey, request: FairQueueRequest): Promise<AgentKey> {
+    const { backend, queue: lane } = this.#options.hardware.lane(kind);
     const keyId = randomUUID();
-    try {
-      const { publicJwk } = await backend.generate({ keyId, purpose: 'agent', algorithm });
-      // Whoever asked has been refused by now; nothing comes between this check and the taking.
+    return lane.run(request, async (signal) => {
       signal.throwIfAborted();
-      take({ keyId, publicJwk, kid: jwkThumbprint(publicJwk), algorithm });
-    } catch (thrown) {
-      await this.#destroy(backend, keyId);
-      throw thrown;
-    }
-  }
-
-  async #destroy(backend: KeyBackend, keyId: string): Promise<void> {
-    try {
-      await backend.destroy(keyId);
-    } catch (thrown) {
-      this.#options.log.error(
-        { keyId, error: asKeydError(thrown) },
-        'a key that nobody took could not be destroyed; no agent uses it',
-      );
-    }
+      try {
+        const { publicJwk } = await backend.generate({
+          keyId,
+          purpose: 'agent',
+          algorithm,
+          ...(ephemeral === true ? { ephemeral } : {}),
+        });
+        signal.throwIfAborted();
+        return { keyId, publicJwk, kid: jwkThumbprint(publicJwk), algorithm };
+      } catch (thrown) {
+        await this.discard(kind, keyId);
+        throw thrown;
+      }
+    });
   }
 }

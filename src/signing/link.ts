@@ -54,7 +54,7 @@ export function draftLink(context: DraftContext, request: LinkRequest): Draft<{ 
         scopes: terms.scopes,
         audiences: terms.audiences,
         expiresInSeconds: Math.max(0, Math.floor((request.endsAtMs - context.nowMs) / 1000)),
-        budgets: budgetsOf(terms.constraints),
+        budgets: budgetsOf(terms.constraints, parent.constraints),
       },
       octets: { kind: 'message', octets: Buffer.from(signingInput, 'ascii') },
       binds: ['claims'],

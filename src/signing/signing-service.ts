@@ -52,6 +52,8 @@ export interface SigningCall<Reply> {
   readonly request: { readonly intent?: Intent | undefined };
   readonly signal: AbortSignal;
   readonly draft: (context: DraftContext) => Draft<Reply>;
+  /** How the whole call is made again once a person has allowed it; by default this one. */
+  readonly rerun?: (approvalId: string, signal: AbortSignal) => Promise<unknown>;
 }
 
 /** A reply, or the approval that has to come first. */
@@ -167,7 +169,7 @@ export class SigningService {
         policies: decision.policies,
         charges: pending.charges,
         level: pending.level,
-        run: (id, signalOfPoll) => this.sign({ ...call, signal: signalOfPoll }, id),
+        run: call.rerun ?? ((id, signalOfPoll) => this.sign({ ...call, signal: signalOfPoll }, id)),
       });
       return approval;
     }

@@ -38,7 +38,7 @@ export function createSocketApp(options: SocketAppOptions): Express {
 
 function mountPath(app: Express, services: RouteServices, path: string, methods: readonly AnyRoute[]): void {
   const allow = methods.flatMap(({ method }) => (method === 'GET' ? ['GET', 'HEAD'] : [method])).join(', ');
-  app.all(path.replace('{agent}', ':agent'), async (request: Request, response: Response) => {
+  app.all(path.replace(/\{(agent|approval)\}/g, ':$1'), async (request: Request, response: Response) => {
     const method = request.method === 'HEAD' ? 'GET' : request.method;
     const route = methods.find((candidate) => candidate.method === method);
     if (route === undefined) {

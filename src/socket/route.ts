@@ -9,6 +9,10 @@ export interface RequestContext<B> {
   readonly caller: Caller;
   /** `{agent}` of the path, id or name; empty where the path has none. */
   readonly agent: string;
+  /** `{approval}` of the path, a UUID; empty where the path has none. */
+  readonly approval: string;
+  /** Query parameters that the route knows, each at most once. */
+  readonly query: Readonly<Record<string, string>>;
   readonly body: B;
   /** Aborted when the caller has gone. */
   readonly signal: AbortSignal;
@@ -31,12 +35,14 @@ export type Reply =
 
 export interface Route<B> {
   readonly method: 'GET' | 'POST' | 'DELETE';
-  /** OpenAPI path template; `{agent}` is the only parameter. */
+  /** OpenAPI path template; its parameters are `{agent}` and `{approval}`. */
   readonly path: string;
   /** OpenAPI operationId and label in metrics and logs. */
   readonly operation: string;
   /** The sockets that serve it; elsewhere it does not exist. */
   readonly on: readonly IngressKind[];
+  /** Names of query parameters; any other is refused. */
+  readonly query?: readonly string[];
   /** Shape of the JSON body; without it a body is refused. */
   readonly body?: Shape<B>;
   /** No body at all counts as `{}`. */

@@ -4,6 +4,7 @@ import { KeydError } from '../wire/problem.ts';
 import { begunRequest, type BegunRequest, type RequestGate } from './begin-request.ts';
 import { parseIdempotencyKey, type Idempotency, type StoredAnswer } from './idempotency.ts';
 import { checkMediaType, hasContent, parseBody, readBody } from './request-body.ts';
+import { readQuery } from './query.ts';
 import type { AnyRoute, Reply, RequestContext } from './route.ts';
 
 export interface RouteServices extends RequestGate {
@@ -20,6 +21,8 @@ const JSON_MEDIA_TYPE = 'application/json';
 /** An id or a name; which of them, and whether it exists, the agent service says. */
 const AGENT = /^[a-z0-9][a-z0-9._+-]{0,1023}$/;
 
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+
 /** @throws KeydError whatever the request or the service fails with */
 export async function serveRoute(
   services: RouteServices,
@@ -29,14 +32,15 @@ export async function serveRoute(
 ): Promise<void> {
   const begun = begunRequest(request);
   begun.operation = route.operation;
-  if (request.url?.includes('?') === true) {
-    throw new KeydError('malformed_request', 'this resource takes no query parameters');
-  }
+  const query = readQuery(request.url ?? '', route.query ?? []);
   const agent = agentOf(request);
+  const approval = approvalOf(request);
   const octets = await readContent(services, route, request, begun);
   const context = {
     caller: begun.caller,
     agent,
+    approval,
+    query,
     body: bodyOf(services, route, octets),
     signal: begun.signal,
     connection: begun.connection,
@@ -57,6 +61,13 @@ function agentOf(request: RoutedRequest): string {
   if (agent === undefined) return '';
   if (typeof agent === 'string' && AGENT.test(agent)) return agent;
   throw new KeydError('invalid_name', 'the path names an agent by its id, or by a name as agents have them');
+}
+
+function approvalOf(request: RoutedRequest): string {
+  const approval = request.params['approval'];
+  if (approval === undefined) return '';
+  if (typeof approval === 'string' && UUID.test(approval)) return approval;
+  throw new KeydError('approval_not_found', 'the path names an approval by its UUID');
 }
 
 async function readContent(

@@ -3,6 +3,8 @@
  * the socket room knows no backend, no store and no issuer.
  */
 import type { Caller } from '../caller/caller.ts';
+import type { Approval, PendingApproval } from '../policy/approval-desk.ts';
+import type { BudgetView, TopUpRequest } from '../wire/socket/budget.ts';
 import type {
   AgentView,
   CreateAgentRequest,
@@ -20,6 +22,44 @@ import type {
   RawRequest,
 } from '../wire/socket/signing.ts';
 
+/** Approvals that policies ask for (S12). */
+export interface ApprovalApi {
+  list(caller: Caller): Promise<readonly Approval[]>;
+  decide(caller: Caller, approval: string, decision: 'allow' | 'deny'): Promise<Approval>;
+  /** The answer of the call once it is allowed, or the pending approval. */
+  collect(caller: Caller, approval: string, signal: AbortSignal): Promise<unknown>;
+}
+
+export interface PolicyView {
+  /** SHA-256 of the set and its schema, lower-case hex. */
+  readonly fingerprint: string;
+  readonly version: number;
+  readonly files: readonly string[];
+  readonly policies: readonly string[];
+  /** Candidate sets that are judged beside it. */
+  readonly observed: readonly string[];
+}
+
+export interface PolicyApi {
+  show(caller: Caller): Promise<PolicyView>;
+  /** With a fault in any file the set in force stays, and the answer names every fault. */
+  reload(caller: Caller): Promise<PolicyView>;
+}
+
+export interface AuditApi {
+  /** A fresh checkpoint and the key that signed it. */
+  checkpoint(): Promise<{ readonly checkpoint: string; readonly publicJwk: unknown }>;
+  entries(caller: Caller, from: number, limit: number): Promise<unknown>;
+  inclusion(caller: Caller, index: number): Promise<unknown>;
+  consistency(caller: Caller, first: number, second: number): Promise<unknown>;
+}
+
+export interface BudgetApi {
+  show(caller: Caller, agent: string): Promise<readonly BudgetView[]>;
+  topUp(caller: Caller, agent: string, request: TopUpRequest): Promise<readonly BudgetView[]>;
+  acceptRollback(caller: Caller): Promise<{ readonly epoch: string }>;
+}
+
 /** Rejects with KeydError; `signal` aborts when the caller has gone. */
 export interface SigningApi {
   httpMessage(
@@ -27,31 +67,31 @@ export interface SigningApi {
     agent: string,
     request: HttpMessageRequest,
     signal: AbortSignal,
-  ): Promise<HttpMessageReply>;
+  ): Promise<HttpMessageReply | PendingApproval>;
   dpop(
     caller: Caller,
     agent: string,
     request: DpopRequest,
     signal: AbortSignal,
-  ): Promise<{ readonly proof: string }>;
+  ): Promise<{ readonly proof: string } | PendingApproval>;
   jwt(
     caller: Caller,
     agent: string,
     request: JwtRequest,
     signal: AbortSignal,
-  ): Promise<{ readonly jwt: string }>;
+  ): Promise<{ readonly jwt: string } | PendingApproval>;
   csr(
     caller: Caller,
     agent: string,
     request: CsrRequest,
     signal: AbortSignal,
-  ): Promise<{ readonly csr: string }>;
+  ): Promise<{ readonly csr: string } | PendingApproval>;
   raw(
     caller: Caller,
     agent: string,
     request: RawRequest,
     signal: AbortSignal,
-  ): Promise<{ readonly signature: string }>;
+  ): Promise<{ readonly signature: string } | PendingApproval>;
 }
 
 /** What retiring erased (S15). */

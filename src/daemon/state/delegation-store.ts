@@ -21,6 +21,8 @@ export class SqliteDelegationStore implements DelegationStore {
   readonly #numbers: EphemeralNumbers;
   readonly #byAgent = new Map<string, Delegation>();
   readonly #children = new Map<string, Set<string>>();
+  /** Agents that are being made: what is written of them is not left over yet. */
+  readonly #preparing = new Set<string>();
 
   constructor(database: DatabaseSync, agents: SqliteAgentStore) {
     this.#database = database;
@@ -52,20 +54,43 @@ export class SqliteDelegationStore implements DelegationStore {
     return found;
   }
 
-  reserveNames(claims: readonly NameClaim[]): void {
+  prepare(claims: readonly NameClaim[], accountsOf: readonly string[]): void {
     this.#agents.reserveNames(claims);
+    for (const { id } of claims) this.#preparing.add(id);
+    const note = this.#database.prepare(
+      'INSERT INTO delegation_ends (agent_id, release_at_ms, status, closed) VALUES (?, 0, NULL, 0)',
+    );
+    inTransaction(this.#database, () => {
+      for (const id of accountsOf) note.run(id);
+    });
+    for (const id of accountsOf) this.#preparing.add(id);
+  }
+
+  abandon(agentIds: readonly string[]): void {
+    for (const id of agentIds) {
+      this.#agents.releaseName(id);
+      this.#preparing.delete(id);
+    }
   }
 
   add(made: readonly SubAgent[]): void {
     const agents = made.map(({ agent }) => agent);
+    const begun = this.#database.prepare('DELETE FROM delegation_ends WHERE agent_id = ?');
     this.#agents.addAll(agents, () => {
       for (const { agent, delegation } of made) {
-        if (!delegation.ephemeral) this.#insert(delegation);
-        // A crash ends an ephemeral sub-agent as well, and leaves what a token and the ledger keep.
-        else this.#insertEnd([delegation], 0, agent.backend === 'pkcs11' ? [agent] : []);
+        if (!delegation.ephemeral) {
+          this.#insert(delegation);
+          begun.run(agent.id);
+        } else if (agent.backend === 'pkcs11') {
+          // A crash ends an ephemeral sub-agent, but not the object in its token.
+          this.#insertEnd([], 0, [agent]);
+        }
       }
     });
-    for (const { delegation } of made) this.#remember(delegation);
+    for (const { delegation } of made) {
+      this.#preparing.delete(delegation.agentId);
+      this.#remember(delegation);
+    }
   }
 
   renew(agentId: string, chain: readonly string[]): void {
@@ -117,7 +142,7 @@ export class SqliteDelegationStore implements DelegationStore {
       .prepare('SELECT * FROM delegation_ends')
       .all()
       .map(readEnd)
-      .filter(({ agentId }) => !this.#byAgent.has(agentId));
+      .filter(({ agentId }) => !this.#byAgent.has(agentId) && !this.#preparing.has(agentId));
   }
 
   closed(agentId: string): void {

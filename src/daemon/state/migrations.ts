@@ -84,4 +84,14 @@ export const STATE_MIGRATIONS: readonly string[] = [
     reserved   INTEGER NOT NULL
   ) STRICT, WITHOUT ROWID;
   `,
+  `
+  -- What a person has to allow, and what they said.
+  CREATE TABLE approvals (
+    id             TEXT PRIMARY KEY,
+    created_at_ms  INTEGER NOT NULL,
+    expires_at_ms  INTEGER NOT NULL,
+    json           TEXT NOT NULL
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX approvals_by_time ON approvals (created_at_ms);
+  `,
 ];

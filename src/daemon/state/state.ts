@@ -6,11 +6,13 @@ import type { PinFailureStore } from '../../backend/pkcs11/pin-guard.ts';
 import type { TpmMemory } from '../../backend/tpm/tpm-identity.ts';
 import { openStateDatabase } from '../../base/sqlite.ts';
 import type { IssuanceStore } from '../../issuance/issuance-store.ts';
+import type { ApprovalStore } from '../../policy/approval-desk.ts';
 import type { IdempotencyStore } from '../../socket/idempotency.ts';
 import { KeydError } from '../../wire/problem.ts';
 import { SqliteAgentStore } from './agent-store.ts';
 import { SqliteDelegationStore } from './delegation-store.ts';
-import { openDocumentStore } from './documents.ts';
+import { openApprovalStore } from './approval-store.ts';
+import { openDocumentStore, type DocumentStore } from './documents.ts';
 import { openIdempotencyStore } from './idempotency-rows.ts';
 import { openIssuanceStore } from './issuance-records.ts';
 import { openKeyBlobStore } from './key-blobs.ts';
@@ -27,6 +29,8 @@ export interface DaemonState {
   readonly refusedPins: PinFailureStore;
   readonly issuance: IssuanceStore;
   readonly idempotency: IdempotencyStore;
+  readonly approvals: ApprovalStore;
+  readonly documents: DocumentStore;
   close(): void;
 }
 
@@ -58,6 +62,8 @@ export function openState(directory: string): DaemonState {
       refusedPins: openRefusedPins(database),
       issuance: openIssuanceStore(documents),
       idempotency: openIdempotencyStore(database),
+      approvals: openApprovalStore(database),
+      documents,
       close() {
         database.close();
         lock.release();

@@ -7,13 +7,17 @@ import {
   jwtRequest,
   rawRequest,
 } from '../../wire/socket/signing.ts';
-import { ok, route, type AnyRoute, type RequestContext } from '../route.ts';
+import { PendingApproval } from '../../policy/approval-desk.ts';
+import { approvalView } from '../approval-view.ts';
+import { ok, route, type AnyRoute, type Reply, type RequestContext } from '../route.ts';
 import type { SigningApi } from '../services.ts';
 
 // A repetition may get the stored signature only as long as the signature itself is good (S12): 60 s for
 // messages and proofs, 5 min for a JWT (S4).
 const MESSAGE_ANSWER_LIFE_MS = 60_000;
 const JWT_ANSWER_LIFE_MS = 300_000;
+/** People are slow. */
+const POLL_SECONDS = '2';
 
 export function signingRoutes(signing: SigningApi): readonly AnyRoute[] {
   return [
@@ -50,6 +54,17 @@ function sign<B>(
     on: ['shared', 'agent'],
     body,
     answerLifeMs,
-    handle: async (context) => ok(await call(context)),
+    handle: async (context) => pendingOr(await call(context)),
   });
+}
+
+/** 202 and where to ask again, for what a person has to allow first. */
+export function pendingOr(result: unknown): Reply {
+  if (!(result instanceof PendingApproval)) return ok(result);
+  const view = approvalView(result.approval);
+  return {
+    status: 202,
+    json: { approval: view },
+    headers: { location: `/v1/approvals/${view.id}`, 'retry-after': POLL_SECONDS },
+  };
 }

@@ -1,0 +1,69 @@
+/** The two logs that nothing is signed without: what was decided, and what was spent. */
+import { join } from 'node:path';
+import { openAuditLog, type AuditLog } from '../audit/audit-log.ts';
+import type { Logger } from '../base/logger.ts';
+import { encodeBase64url } from '../wire/base64url.ts';
+import { MemoryUsageHistory } from '../ledger/usage-history.ts';
+import { openLedger, type Ledger } from '../ledger/ledger.ts';
+import type { HardwareLane } from '../signing/hardware.ts';
+import type { AuditEntry } from '../wire/audit-entry.ts';
+import { auditSigner } from './audit-key.ts';
+import type { DaemonConfig } from './config.ts';
+import type { DaemonState } from './state/state.ts';
+
+export interface EvidenceLogs {
+  readonly audit: AuditLog;
+  readonly ledger: Ledger;
+  readonly usage: MemoryUsageHistory;
+}
+
+/** @throws KeydError `audit_unavailable`, `ledger_unavailable` for logs that can not be read */
+export async function openEvidenceLogs(
+  config: DaemonConfig,
+  state: DaemonState,
+  lanes: readonly HardwareLane[],
+  log: Logger,
+): Promise<EvidenceLogs> {
+  const usage = new MemoryUsageHistory();
+  const decided = new Map<number, AuditEntry>();
+  const audit = await openAuditLog({
+    directory: join(config.stateDirectory, 'audit'),
+    signer: () =>
+      auditSigner({
+        lanes,
+        documents: state.documents,
+        enrolledKeyId: () => state.issuance.host()?.auditKeyId,
+      }),
+    onEntry: (entry, index) => {
+      recall(usage, decided, entry, index);
+    },
+    onTornTail: (octets) => {
+      log.warn({ octets }, 'a crash had left an unfinished entry in the audit log; it was cut');
+    },
+  });
+  const ledger = await openLedger({
+    directory: join(config.stateDirectory, 'ledger'),
+    counter: undefined,
+    leases: config.ledger.leases,
+    auditHead: () => ({ root: encodeBase64url(audit.root()), size: audit.size }),
+  });
+  const { fault } = ledger.state();
+  if (fault !== undefined) log.error({ error: fault }, 'nothing that costs something is signed');
+  return { audit, ledger, usage };
+}
+
+/** What was signed in the past counts in what policies read of it. */
+function recall(
+  usage: MemoryUsageHistory,
+  decided: Map<number, AuditEntry>,
+  entry: AuditEntry,
+  index: number,
+): void {
+  if (entry.kind === 'decision' && entry.effect === 'permit') decided.set(index, entry);
+  if (entry.kind !== 'outcome') return;
+  const decision = decided.get(entry.decision);
+  decided.delete(entry.decision);
+  if (decision?.kind !== 'decision' || decision.agent === undefined || entry.effect === 'failed') return;
+  const origin = decision.parameters['origin'];
+  usage.signedAt(decision.agent.id, typeof origin === 'string' ? origin : undefined, entry.at);
+}

@@ -1,0 +1,22 @@
+import { KeydError } from '../wire/problem.ts';
+
+const PAIR = /^([a-z][a-zA-Z]*)=([A-Za-z0-9._~-]{1,256})$/;
+
+/**
+ * The query of a request target: known names, each once, values of unreserved characters.
+ * @throws KeydError `malformed_request`
+ */
+export function readQuery(url: string, names: readonly string[]): Readonly<Record<string, string>> {
+  const at = url.indexOf('?');
+  if (at < 0) return {};
+  if (names.length === 0) throw new KeydError('malformed_request', 'this resource takes no query parameters');
+  const query = new Map<string, string>();
+  for (const part of url.slice(at + 1).split('&')) {
+    const [, name, value] = PAIR.exec(part) ?? [];
+    if (name === undefined || value === undefined || !names.includes(name) || query.has(name)) {
+      throw new KeydError('malformed_request', `the query may have ${names.join(', ')}, each once`);
+    }
+    query.set(name, value);
+  }
+  return Object.fromEntries(query);
+}
