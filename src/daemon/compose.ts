@@ -4,35 +4,62 @@ import { readFileSync } from 'node:fs';
 import { FairQueue } from '../base/fair-queue.ts';
 import type { Logger } from '../base/logger.ts';
 import { IssuanceService } from '../issuance/issuance-service.ts';
+import { ApprovalDesk } from '../policy/approval-desk.ts';
 import { Authorizer } from '../policy/authorize.ts';
-import type { ApprovedNames } from '../policy/judge.ts';
-import { logRecorder } from '../policy/log-recorder.ts';
+import { callerRoles, type ApprovedNames } from '../policy/judge.ts';
+import type { Recorder } from '../policy/recorder.ts';
 import type { PolicyRules } from '../policy/rules.ts';
+import type { PolicyEngine } from '../policy/verdict.ts';
+import type { Agent } from '../signing/agent.ts';
+import { AgentAuthorities } from '../signing/agent-authority.ts';
+import type { AgentChains } from '../signing/agent-chains.ts';
 import { AgentService, type AgentHooks } from '../signing/agent-service.ts';
+import { AuditRecorder } from '../signing/audit-recorder.ts';
 import { buildAgentCsr } from '../signing/certification-request.ts';
+import { DelegationService } from '../signing/delegation-service.ts';
+import { draftContext, type DraftContext, type DraftContextSources } from '../signing/draft.ts';
 import { Hardware } from '../signing/hardware.ts';
 import { KeyMaker } from '../signing/key-maker.ts';
+import { OwnerPlaces } from '../signing/owner-places.ts';
 import { Signer } from '../signing/signer.ts';
 import { SigningService } from '../signing/signing-service.ts';
+import { SubAgentMaker } from '../signing/sub-agent-maker.ts';
 import type { ListenAddress } from '../socket/listener.ts';
 import { CREDENTIAL_KINDS } from '../wire/issuance/issue.ts';
 import { asKeydError } from '../wire/problem.ts';
+import { ApprovalService } from './approval-service.ts';
+import { attestationFacts } from './attestation-facts.ts';
+import { AuditService } from './audit-service.ts';
+import { BudgetService } from './budget-service.ts';
+import { composeChains, composeDelegations, type DelegationRooms } from './compose-delegations.ts';
 import { readSecret, readSecretText } from './config-host.ts';
 import type { DaemonConfig } from './config.ts';
 import { CredentialService } from './credential-service.ts';
+import { openEvidenceLogs, type EvidenceLogs } from './evidence-logs.ts';
 import { openHardware, type OpenHardware } from './hardware.ts';
 import { HostService } from './host-service.ts';
+import { openPolicies, type Policies } from './policies.ts';
+import { PolicyService } from './policy-service.ts';
 import { queuedAttester, queuedBackend } from './queued-backend.ts';
-import { DaemonSockets } from './sockets.ts';
+import { DaemonSockets, type SocketServices } from './sockets.ts';
 import { openState, type DaemonState } from './state/state.ts';
 
 export interface Daemon {
   /** Listens and begins to keep credentials fresh. @throws KeydError `conflict`, `configuration_invalid` */
   start(handedOver: ReadonlyMap<string, ListenAddress>): Promise<void>;
-  /** Puts other policy rules in force. */
-  replaceRules(rules: PolicyRules): void;
+  /**
+   * Puts other rules in force, and the policy set as it is on disk now; with a fault anywhere nothing changes.
+   * @throws KeydError `configuration_invalid`
+   */
+  reload(rules: PolicyRules): void;
   /** Answers what is under way, then lets go of hardware and state. */
   stop(): Promise<void>;
+}
+
+/** What a measurement leaves out, to tell the cost of the rest. No configuration leads here. */
+export interface ReplacedParts {
+  readonly engine?: PolicyEngine;
+  readonly recorder?: Recorder;
 }
 
 /** Making a key is rated apart from signing and happens one at a time (S20). */
@@ -45,12 +72,39 @@ const KEY_GENERATION_QUEUE = {
   expectedServiceMs: 500,
 } as const;
 
-/** @throws KeydError `conflict`, `state_newer`, `configuration_invalid` */
-export async function composeDaemon(config: DaemonConfig, version: string, logger: Logger): Promise<Daemon> {
+/** Closed accounts give back what they have left, and windows that are over are forgotten. */
+const LEDGER_SWEEP_MS = 60_000;
+
+/** What is opened, before anything is wired. */
+interface Opened {
+  readonly config: DaemonConfig;
+  readonly version: string;
+  readonly logger: Logger;
+  readonly state: DaemonState;
+  readonly policies: Policies;
+  readonly hardware: OpenHardware;
+  readonly logs: EvidenceLogs;
+  readonly replaced: ReplacedParts;
+}
+
+/** @throws KeydError `conflict`, `state_newer`, `configuration_invalid`, `audit_unavailable`, `ledger_unavailable` */
+export async function composeDaemon(
+  config: DaemonConfig,
+  version: string,
+  logger: Logger,
+  replaced: ReplacedParts = {},
+): Promise<Daemon> {
+  const policies = openPolicies(config.policySet, logger.child({ room: 'policy' }));
   const state = openState(config.stateDirectory);
   try {
     const hardware = await openHardware(config, state, readSecret(config.secret.path), logger);
-    return new ComposedDaemon(config, version, logger, state, hardware);
+    try {
+      const logs = await openEvidenceLogs(config, state, hardware.lanes, logger);
+      return new ComposedDaemon({ config, version, logger, state, policies, hardware, logs, replaced });
+    } catch (thrown) {
+      await closeHardware(hardware);
+      throw thrown;
+    }
   } catch (thrown) {
     state.close();
     throw thrown;
@@ -58,68 +112,142 @@ export async function composeDaemon(config: DaemonConfig, version: string, logge
 }
 
 class ComposedDaemon implements Daemon {
-  readonly #config: DaemonConfig;
-  readonly #logger: Logger;
-  readonly #state: DaemonState;
-  readonly #hardware: OpenHardware;
+  readonly #opened: Opened;
   readonly #keyQueue = new FairQueue(KEY_GENERATION_QUEUE);
+  readonly #backends: Hardware;
   readonly #issuance: IssuanceService | undefined;
+  readonly #chains: AgentChains;
+  readonly #authority: AgentAuthorities;
   readonly #authorizer: Authorizer;
+  readonly #audit: AuditRecorder;
+  readonly #recorder: Recorder;
+  readonly #signer: Signer;
+  readonly #credentials: CredentialService;
+  readonly #draftSources: DraftContextSources;
+  readonly #rooms: DelegationRooms;
+  readonly #delegations: DelegationService;
   readonly #sockets: DaemonSockets;
-  #operators: PolicyRules['operators'];
+  readonly #timers: NodeJS.Timeout[] = [];
+  #rules: PolicyRules;
   #draining = false;
 
-  constructor(
-    config: DaemonConfig,
-    version: string,
-    logger: Logger,
-    state: DaemonState,
-    hardware: OpenHardware,
-  ) {
-    this.#config = config;
-    this.#logger = logger;
-    this.#state = state;
-    this.#hardware = hardware;
+  constructor(opened: Opened) {
+    this.#opened = opened;
+    const { config, hardware, logger, logs, policies, state, replaced } = opened;
+    const { agents, delegations } = state;
+    const { ledger } = logs;
+    this.#rules = config.policy;
+    this.#backends = new Hardware(hardware.lanes);
     this.#issuance = this.#composeIssuance();
-    this.#operators = config.policy.operators;
-    this.#authorizer = new Authorizer({ rules: config.policy, approvedNames: () => this.#approvedNames() });
-    this.#sockets = this.#composeSockets(version);
+    const issuance = this.#issuance;
+    this.#chains = composeChains({
+      agents,
+      delegations,
+      issuance,
+      ledger,
+      log: logger.child({ room: 'delegation' }),
+    });
+    this.#authority = new AgentAuthorities({ agents, chains: this.#chains });
+    this.#authorizer = new Authorizer({
+      rules: config.policy,
+      engine: replaced.engine ?? policies.loaded.engine,
+      authority: this.#authority,
+      counters: ledger,
+      usage: logs.usage,
+      attestation: attestationFacts({ issuance, agents, now: Date.now }),
+      approvedNames: () => this.#approvedNames(),
+    });
+    this.#audit = new AuditRecorder(logs.audit, config.audit.denialsPerMinute);
+    this.#recorder = replaced.recorder ?? this.#audit;
+    this.#signer = new Signer({
+      authorizer: this.#authorizer,
+      agents,
+      hardware: this.#backends,
+      now: Date.now,
+    });
+    this.#credentials = new CredentialService({ ...this.#gate(), agents, issuance });
+    this.#draftSources = this.#composeDraftSources();
+    this.#rooms = this.#composeDelegationRooms();
+    const services = this.#composeServices();
+    this.#delegations = services.delegations;
+    this.#sockets = new DaemonSockets({
+      config,
+      services,
+      idempotency: state.idempotency,
+      hasRole: (caller) => callerRoles(this.#rules, caller).length > 0,
+      isDraining: () => this.#draining,
+      logger,
+    });
   }
 
   async start(handedOver: ReadonlyMap<string, ListenAddress>): Promise<void> {
-    const { agents } = this.#state;
-    const interrupted = agents.releaseInterrupted();
+    const { config, logger, logs, state } = this.#opened;
+    const interrupted = state.agents.releaseInterrupted();
     if (interrupted.length > 0) {
-      this.#logger.warn({ names: interrupted }, 'creations that a crash interrupted gave their names back');
+      logger.warn({ names: interrupted }, 'creations that a crash interrupted gave their names back');
     }
     await this.#sockets.listen(
       handedOver,
-      agents.list().map(({ name }) => name),
+      state.agents.list().map(({ name }) => name),
     );
     this.#issuance?.start();
+    this.#rooms.start();
+    this.#every(config.audit.checkpointMs, 'a checkpoint could not be made', async () => {
+      await logs.audit.checkpoint();
+    });
+    this.#every(LEDGER_SWEEP_MS, 'the ledger could not be swept', () => logs.ledger.sweep());
   }
 
-  replaceRules(rules: PolicyRules): void {
-    this.#authorizer.replace(rules);
-    this.#operators = rules.operators;
+  reload(rules: PolicyRules): void {
+    const { policies, replaced } = this.#opened;
+    const { engine } = policies.reload();
+    this.#authorizer.replace(rules, replaced.engine ?? engine);
+    this.#rules = rules;
   }
 
   async stop(): Promise<void> {
+    const { config, hardware, logger, logs, state } = this.#opened;
     this.#draining = true;
-    await this.#sockets.drain(this.#config.drainMs);
+    for (const timer of this.#timers) clearInterval(timer);
+    await this.#sockets.drain(config.drainMs);
+    await this.#rooms.stop();
     await this.#issuance?.stop();
-    const { lanes } = this.#hardware;
-    await Promise.all([this.#keyQueue.close(), ...lanes.map(({ queue }) => queue.close())]);
-    await Promise.all(lanes.map(({ backend }) => backend.close()));
-    this.#state.close();
+    this.#audit.end();
+    try {
+      await logs.audit.checkpoint();
+    } catch (thrown) {
+      logger.warn(
+        { error: asKeydError(thrown) },
+        'the log ends without a checkpoint; the next start makes one',
+      );
+    }
+    await logs.ledger.end();
+    await logs.audit.close();
+    await this.#keyQueue.close();
+    await closeHardware(hardware);
+    state.close();
+  }
+
+  #gate() {
+    return { authorizer: this.#authorizer, recorder: this.#recorder };
+  }
+
+  #every(intervalMs: number, failure: string, work: () => Promise<void>): void {
+    const { logger } = this.#opened;
+    const timer = setInterval(() => {
+      work().catch((thrown: unknown) => {
+        logger.warn({ error: asKeydError(thrown) }, `${failure}; it is tried again`);
+      });
+    }, intervalMs);
+    this.#timers.push(timer.unref());
   }
 
   #composeIssuance(): IssuanceService | undefined {
-    const { issuer } = this.#config;
-    const { lanes, tpm } = this.#hardware;
+    const { config, hardware, logger, state } = this.#opened;
+    const { issuer } = config;
+    const { lanes, tpm } = hardware;
     if (issuer === undefined || tpm === undefined) return undefined;
     const backends = new Map(lanes.map((lane) => [lane.backend.kind, queuedBackend(lane)]));
-    const hardware = new Hardware(lanes);
     return new IssuanceService({
       config: {
         endpoint: {
@@ -135,95 +263,182 @@ class ComposedDaemon implements Daemon {
             : readSecretText(issuer.enrolmentToken.path).toString(),
         ttlSeconds: issuer.ttlSeconds,
       },
-      store: this.#state.issuance,
+      store: state.issuance,
       tpm: { ...queuedBackend(tpm.lane), attester: queuedAttester(tpm.lane, tpm.attester) },
       // `lane` names what is missing, should an agent's backend have left the configuration.
-      backend: (kind) => backends.get(kind) ?? hardware.lane(kind).backend,
-      agents: () => this.#state.agents.list(),
+      backend: (kind) => backends.get(kind) ?? this.#backends.lane(kind).backend,
+      agents: () => state.agents.list(),
       buildCsr: buildAgentCsr,
       credentialKinds: ({ name }) => (this.#authorizer.mayRawSign(name) ? ['x509'] : CREDENTIAL_KINDS),
-      logger: this.#logger.child({ room: 'issuance' }),
+      logger: logger.child({ room: 'issuance' }),
     });
   }
 
-  #composeSockets(version: string): DaemonSockets {
-    const { agents, keyBlobs, idempotency } = this.#state;
-    const { lanes, tpm } = this.#hardware;
-    const { deadlineMs } = this.#config.queue;
-    const authorizer = this.#authorizer;
-    const issuance = this.#issuance;
-    const log = this.#logger.child({ room: 'signing' });
-    const recorder = logRecorder(this.#logger.child({ room: 'policy' }));
-    const gate = { authorizer, recorder };
-    const hardware = new Hardware(lanes);
-    const identity = () => issuance?.identity();
-    const credentials = new CredentialService({ ...gate, agents, issuance });
-    const common = { ...gate, agents, identity, now: Date.now };
-    return new DaemonSockets({
-      config: this.#config,
-      services: {
-        agents: new AgentService({
-          ...common,
-          hardware,
-          keys: new KeyMaker({ hardware, queue: this.#keyQueue, deadlineMs, log }),
-          blobs: keyBlobs,
-          credentials: (agent) => credentials.forSigning(agent),
-          hooks: this.#hooks(),
-          maxAgentsPerOwner: this.#config.agentsPerCaller,
-          log,
-        }),
-        signing: new SigningService({
-          ...common,
-          signer: new Signer({ authorizer, agents, hardware, now: Date.now }),
-          credentials: (agent) => credentials.forSigning(agent),
-          issuerAuthorities: () => this.#issuerAuthorities(),
-          deadlineMs,
-          randomOctets: (count) => randomBytes(count),
-        }),
-        credentials,
-        host: new HostService({
-          ...gate,
-          version,
-          agents,
-          lanes,
-          attester: tpm === undefined ? undefined : queuedAttester(tpm.lane, tpm.attester),
-          adoptTpm: tpm?.adopt,
-          issuance,
-          issuerUrl: this.#config.issuer?.url,
-          isDraining: () => this.#draining,
-          logger: this.#logger,
-        }),
+  #composeDraftSources(): DraftContextSources {
+    return {
+      identity: () => this.#issuance?.identity(),
+      credentials: (agent) => this.#credentials.forSigning(agent),
+      chain: (agent) => {
+        const held = this.#chains.of(agent);
+        if (held === undefined) return undefined;
+        return { tokens: held.tokens, expiresAtMs: held.chain.expiresAtSeconds * 1000 };
       },
-      idempotency,
-      operators: () => this.#operators,
-      isDraining: () => this.#draining,
-      logger: this.#logger,
+      issuerAuthorities: () => this.#issuerAuthorities(),
+      deadlineMs: this.#opened.config.queue.deadlineMs,
+      now: Date.now,
+      randomOctets: (count) => randomBytes(count),
+    };
+  }
+
+  #draft(agent: Agent): DraftContext {
+    return draftContext(this.#draftSources, agent);
+  }
+
+  #composeDelegationRooms(): DelegationRooms {
+    const { logger, logs, state } = this.#opened;
+    return composeDelegations({
+      ...this.#gate(),
+      agents: state.agents,
+      delegations: state.delegations,
+      chains: this.#chains,
+      ledger: logs.ledger,
+      status: undefined,
+      hardware: this.#backends,
+      signer: this.#signer,
+      draftContext: (agent) => this.#draft(agent),
+      retired: (agent) => {
+        this.#retired(agent);
+      },
+      log: logger.child({ room: 'delegation' }),
     });
+  }
+
+  #composeServices(): SocketServices & { readonly delegations: DelegationService } {
+    const { config, hardware, logger, logs, policies, state, version } = this.#opened;
+    const { lanes, tpm } = hardware;
+    const { agents, delegations, keyBlobs } = state;
+    const { links, ends } = this.#rooms;
+    const gate = this.#gate();
+    const log = logger.child({ room: 'signing' });
+    const common = { ...gate, agents, log, now: Date.now };
+    const places = new OwnerPlaces(agents, config.agentsPerCaller);
+    const keys = new KeyMaker({
+      hardware: this.#backends,
+      queue: this.#keyQueue,
+      deadlineMs: config.queue.deadlineMs,
+      log,
+    });
+    const desk = new ApprovalDesk({
+      store: state.approvals,
+      expiryMs: config.approvals.expiryMs,
+      maxPerShare: config.approvals.perCaller,
+    });
+    const hooks = this.#hooks();
+    const agentService = new AgentService({
+      ...common,
+      hardware: this.#backends,
+      keys,
+      blobs: keyBlobs,
+      identity: () => this.#issuance?.identity(),
+      credentials: (agent) => this.#credentials.forSigning(agent),
+      hooks,
+      places,
+      delegations: { store: delegations, chains: this.#chains, links, ends, status: undefined },
+    });
+    const signing = new SigningService({
+      ...gate,
+      agents,
+      signer: this.#signer,
+      usage: logs.usage,
+      approvals: desk,
+      draftContext: (agent) => this.#draft(agent),
+    });
+    return {
+      agents: agentService,
+      signing,
+      credentials: this.#credentials,
+      delegations: new DelegationService({
+        ...common,
+        delegations,
+        chains: this.#chains,
+        ends,
+        places,
+        maker: new SubAgentMaker({
+          agents,
+          delegations,
+          chains: this.#chains,
+          keys,
+          ends,
+          allocations: logs.ledger,
+          status: undefined,
+          log,
+          now: Date.now,
+        }),
+        sign: (call, approvalId) => signing.sign(call, approvalId),
+        describe: (agent) => agentService.describe(agent),
+        ...(hooks.created === undefined ? {} : { created: hooks.created }),
+      }),
+      approvals: new ApprovalService({ ...gate, desk }),
+      policy: new PolicyService({
+        ...gate,
+        loaded: () => policies.loaded,
+        reload: () => {
+          this.reload(this.#rules);
+        },
+      }),
+      audit: new AuditService({ ...gate, audit: logs.audit }),
+      budget: new BudgetService({
+        ...gate,
+        agents,
+        authority: this.#authority,
+        delegations,
+        links,
+        ledger: logs.ledger,
+      }),
+      host: new HostService({
+        ...gate,
+        version,
+        agents,
+        lanes,
+        attester: tpm === undefined ? undefined : queuedAttester(tpm.lane, tpm.attester),
+        adoptTpm: tpm?.adopt,
+        issuance: this.#issuance,
+        issuerUrl: config.issuer?.url,
+        isDraining: () => this.#draining,
+        logger,
+      }),
+    };
   }
 
   #hooks(): AgentHooks {
-    const inBackground = (work: Promise<void>): void => {
-      work.catch((thrown: unknown) => {
-        this.#logger.error({ error: asKeydError(thrown) }, 'an agent socket could not be changed');
-      });
-    };
     return {
       created: ({ name }) => {
         this.#issuance?.wake();
-        inBackground(this.#sockets.opened(name));
+        this.#inBackground(this.#sockets.opened(name));
       },
       rotated: () => {
         this.#issuance?.wake();
       },
-      retired: ({ id, name }) => {
-        this.#issuance?.forget(id);
-        inBackground(this.#sockets.removed(name));
+      retired: (agent) => {
+        this.#retired(agent);
       },
     };
   }
 
+  #retired({ id, name }: Agent): void {
+    this.#issuance?.forget(id);
+    this.#delegations.ended(id);
+    this.#inBackground(this.#sockets.removed(name));
+  }
+
+  #inBackground(work: Promise<void>): void {
+    work.catch((thrown: unknown) => {
+      this.#opened.logger.error({ error: asKeydError(thrown) }, 'an agent socket could not be changed');
+    });
+  }
+
   #approvedNames(): ApprovedNames {
-    if (this.#config.issuer === undefined) return { state: 'local' };
+    if (this.#opened.config.issuer === undefined) return { state: 'local' };
     const identity = this.#issuance?.identity();
     return identity === undefined
       ? { state: 'pending' }
@@ -232,10 +447,15 @@ class ComposedDaemon implements Daemon {
 
   /** Where the issuer is, by configuration and by its own word: agents sign nothing for either (S1). */
   #issuerAuthorities(): readonly string[] {
-    const { issuer } = this.#config;
+    const { issuer } = this.#opened.config;
     const known = this.#issuance?.host()?.issuer.issuer;
     return [issuer?.url, known].flatMap((url) =>
       url !== undefined && URL.canParse(url) ? [new URL(url).host] : [],
     );
   }
+}
+
+async function closeHardware({ lanes }: OpenHardware): Promise<void> {
+  await Promise.all(lanes.map(({ queue }) => queue.close()));
+  await Promise.all(lanes.map(({ backend }) => backend.close()));
 }

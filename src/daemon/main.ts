@@ -103,11 +103,11 @@ async function stopSignal(logger: Logger): Promise<void> {
   });
 }
 
-/** Policy only: whatever else the file says now counts from the next start. A file with faults changes nothing. */
+/** Policy only: whatever else the file says now counts from the next start. A fault in any file changes nothing. */
 function reload(flags: Flags, daemon: Daemon, logger: Logger): void {
   notify(`RELOADING=1\nMONOTONIC_USEC=${process.hrtime.bigint() / 1000n}`);
   try {
-    daemon.replaceRules(loadConfig(flags, process.env).policy);
+    daemon.reload(loadConfig(flags, process.env).policy);
     logger.info({}, 'policy read anew');
   } catch (thrown) {
     logger.error(

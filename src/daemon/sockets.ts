@@ -9,10 +9,25 @@ import { Idempotency, type IdempotencyStore } from '../socket/idempotency.ts';
 import type { ListenAddress } from '../socket/listener.ts';
 import { SocketMetrics } from '../socket/metrics.ts';
 import { agentRoutes } from '../socket/routes/agents.ts';
+import { approvalRoutes } from '../socket/routes/approvals.ts';
+import { auditRoutes } from '../socket/routes/audit.ts';
+import { budgetRoutes } from '../socket/routes/budget.ts';
+import { delegationRoutes } from '../socket/routes/delegations.ts';
+import { policyRoutes } from '../socket/routes/policy.ts';
 import { credentialRoutes } from '../socket/routes/credentials.ts';
 import { hostRoutes } from '../socket/routes/host.ts';
 import { signingRoutes } from '../socket/routes/signing.ts';
-import type { AgentApi, CredentialApi, HostApi, SigningApi } from '../socket/services.ts';
+import type {
+  AgentApi,
+  ApprovalApi,
+  AuditApi,
+  BudgetApi,
+  CredentialApi,
+  DelegationApi,
+  HostApi,
+  PolicyApi,
+  SigningApi,
+} from '../socket/services.ts';
 import { SocketServer } from '../socket/socket-server.ts';
 import { matchesNamePattern, parseAgentName } from '../wire/agent-name.ts';
 import { KeydError } from '../wire/problem.ts';
@@ -22,6 +37,11 @@ export interface SocketServices {
   readonly agents: AgentApi;
   readonly signing: SigningApi;
   readonly credentials: CredentialApi;
+  readonly delegations: DelegationApi;
+  readonly approvals: ApprovalApi;
+  readonly budget: BudgetApi;
+  readonly policy: PolicyApi;
+  readonly audit: AuditApi;
   readonly host: HostApi;
 }
 
@@ -101,6 +121,11 @@ function serverMaker(options: DaemonSocketsOptions): (ingress: Ingress) => Socke
     ...agentRoutes(services.agents),
     ...signingRoutes(services.signing),
     ...credentialRoutes(services.credentials),
+    ...delegationRoutes(services.delegations),
+    ...approvalRoutes(services.approvals),
+    ...budgetRoutes(services.budget),
+    ...policyRoutes(services.policy),
+    ...auditRoutes(services.audit),
     ...hostRoutes(services.host, metrics),
   ];
   // One for all sockets: a caller's share does not grow with the sockets it finds (S20).

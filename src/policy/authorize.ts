@@ -228,7 +228,7 @@ export class Authorizer {
   #judge(caller: Caller, proposal: Proposal, intent: Intent | undefined): Judged {
     const host = judgeSigning(this.#rules, caller, proposal);
     if (host.effect === 'deny') return this.#denied(host);
-    const { agent, parameters, binds } = proposal;
+    const { agent, parameters, binds, times } = proposal;
     try {
       const authority = this.#options.authority.of(agent);
       const unbound = authority?.readsUnbound(proposal);
@@ -236,12 +236,14 @@ export class Authorizer {
         return this.#refused('unbound_parameters', unbound, ['delegation-chain'], authority);
       }
       const facts = this.#facts(caller, agent, originOf(proposal), intent, authority);
-      const request = { caller, agent, parameters, binds, facts };
+      const ends = times?.expiresAtMs === undefined ? {} : { endsAtMs: times.expiresAtMs };
+      const request = { caller, agent, parameters, binds, facts, ...ends };
       const verdict = this.#engine.evaluate(request);
       const { policies, observed } = verdict;
       if (verdict.effect === 'deny')
         return this.#refused(verdict.code, verdict.reason, policies, authority, observed);
-      const { charges, scopes } = verdict.obligations;
+      const { approval, scopes } = verdict.obligations;
+      const charges = [...(authority?.charges ?? []), ...verdict.obligations.charges];
       if (charges.length > 0 && authority === undefined) {
         return this.#refused('no_grant', noGrant(agent).message, policies, authority, observed);
       }
@@ -250,7 +252,7 @@ export class Authorizer {
         return this.#refused('authority_exceeded', exceeded, ['delegation-chain'], authority, observed);
       }
       const decision = this.#decision('permit', [...host.policies, ...policies], observed);
-      return { request, decision, authority, obligations: verdict.obligations };
+      return { request, decision, authority, obligations: { approval, scopes, charges } };
     } catch (thrown) {
       const refusal = asKeydError(thrown);
       // What the chain says of itself is a denial; anything else is a fault, and denies as well (S19).
@@ -324,7 +326,10 @@ export class Authorizer {
       attestation: attestation(agent),
       authority,
       budgets: authority === undefined ? [] : (counters?.budgets(authority.account) ?? []),
-      usage: origin === undefined ? NO_PAST : usage.of(agent.id, origin),
+      // Counting costs more than most policies ask for.
+      get usage() {
+        return origin === undefined ? NO_PAST : usage.of(agent.id, origin);
+      },
       intent,
       roles: callerRoles(this.#rules, caller),
     };

@@ -108,7 +108,10 @@ export class DelegationService {
     );
     if (made === undefined) {
       if (pending.approval === undefined || planned.length > 1) {
-        throw new KeydError('policy_denied', 'policy wants a person to allow each of these; delegate one at a time');
+        throw new KeydError(
+          'policy_denied',
+          'policy wants a person to allow each of these; delegate one at a time',
+        );
       }
       return pending.approval;
     }
@@ -165,7 +168,10 @@ export class DelegationService {
   ): { readonly held: HeldChain; readonly planned: readonly PlannedSubAgent[] } {
     const { authorizer, now } = this.#options;
     if (authorizer.mayRawSign(parent.name)) {
-      throw new KeydError('delegation_refused', `the key of ${parent.name} may sign raw octets, so that it could forge links`);
+      throw new KeydError(
+        'delegation_refused',
+        `the key of ${parent.name} may sign raw octets, so that it could forge links`,
+      );
     }
     const held = this.#held(parent);
     const delegator = { token: held.chain.leaf, endsAtMs: held.endsAtMs };
@@ -182,7 +188,9 @@ export class DelegationService {
         requested: requestedDelegation(delegator, request, now()),
       };
     });
-    const twice = planned.find(({ name }, index) => planned.findIndex((each) => each.name === name) !== index);
+    const twice = planned.find(
+      ({ name }, index) => planned.findIndex((each) => each.name === name) !== index,
+    );
     if (twice !== undefined) throw new KeydError('name_in_use', `the batch has ${twice.name} twice`);
     return { held, planned };
   }
@@ -226,7 +234,10 @@ export class DelegationService {
     const { agents, ends, log } = this.#options;
     if (agents.find(agent.id) === undefined) return;
     ends.end(agent).catch((thrown: unknown) => {
-      log.warn({ agentId: agent.id, error: asKeydError(thrown) }, 'the key of an ephemeral sub-agent is left to be destroyed');
+      log.warn(
+        { agentId: agent.id, error: asKeydError(thrown) },
+        'the key of an ephemeral sub-agent is left to be destroyed',
+      );
     });
   }
 

@@ -86,11 +86,23 @@ export function requestedDelegation(
   return { terms, budgets: budgetsOf(terms.constraints, token.constraints), endsAtMs };
 }
 
+/**
+ * The terms with so much more of a unit.
+ * @throws KeydError `conflict` where they bound no such unit, `delegation_refused` where it is no whole number any more
+ */
+export function toppedUp(terms: DelegationTerms, unit: string, amount: bigint): DelegationTerms {
+  const bound = terms.constraints.find((each) => isCumulative(each) && unitOf(each.key) === unit);
+  if (bound === undefined) throw new KeydError('conflict', `this sub-agent was given no budget of ${unit}`);
+  const total = BigInt(Number(constraintValue(bound))) + amount;
+  if (total > BigInt(Number.MAX_SAFE_INTEGER)) {
+    throw new KeydError('delegation_refused', 'so much can not be written in a link');
+  }
+  const raised = withAmount(bound, Number(total));
+  return { ...terms, constraints: terms.constraints.map((each) => (each === bound ? raised : each)) };
+}
+
 /** What the ledger sets aside for a sub-agent on these terms. */
-export function budgetsOf(
-  terms: readonly Constraint[],
-  above: readonly Constraint[],
-): readonly Budget[] {
+export function budgetsOf(terms: readonly Constraint[], above: readonly Constraint[]): readonly Budget[] {
   return terms.filter(isCumulative).flatMap((constraint) => {
     const unit = unitOf(constraint.key);
     const own = !above.some((bound) => isSameConstraint(bound, constraint));

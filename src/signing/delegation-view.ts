@@ -3,7 +3,13 @@ import type { DelegationView } from '../wire/socket/agents.ts';
 import type { Delegation } from './delegation.ts';
 
 /** A delegation as the socket shows it. */
-export function delegationView({ chain, terms, createdAtMs, endsAtMs, ephemeral }: Delegation): DelegationView {
+export function delegationView({
+  chain,
+  terms,
+  createdAtMs,
+  endsAtMs,
+  ephemeral,
+}: Delegation): DelegationView {
   return {
     scopes: terms.scopes,
     aud: terms.audiences,

@@ -75,8 +75,8 @@ export interface DelegationStore {
   abandon(agentIds: readonly string[]): void;
   /** Sub-agents and their delegations begin, all or none. */
   add(made: readonly SubAgent[]): void;
-  /** A new link. */
-  renew(agentId: string, chain: readonly string[]): void;
+  /** A new link, on other terms where they are given. */
+  renew(agentId: string, chain: readonly string[], terms?: DelegationTerms): void;
   /** A new key and the link for it. */
   rekey(agentId: string, key: AgentKey, chain: readonly string[], status: StatusReference | undefined): void;
   /**

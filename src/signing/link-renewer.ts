@@ -10,7 +10,7 @@ import { parseAgentName } from '../wire/agent-name.ts';
 import { asKeydError, KeydError } from '../wire/problem.ts';
 import type { Agent, AgentKey, AgentStore } from './agent.ts';
 import type { AgentChains } from './agent-chains.ts';
-import type { Delegation, DelegationStore, StatusReference } from './delegation.ts';
+import type { Delegation, DelegationStore, DelegationTerms, StatusReference } from './delegation.ts';
 import type { DraftContext } from './draft.ts';
 import { draftLink } from './link.ts';
 import type { LinkSigner } from './link-signer.ts';
@@ -126,6 +126,16 @@ export class LinkRenewer {
       throw new KeydError('delegation_revoked', `${agent.name} has no delegation`);
     const chain = await this.link(delegation, { name: agent.name, publicJwk: key.publicJwk }, status);
     delegations.rekey(agent.id, key, chain, status);
+  }
+
+  /** Other terms for a living delegation, with the link that says them. @throws KeydError as `link` does */
+  async reterm(agent: Agent, terms: DelegationTerms): Promise<void> {
+    const { delegations } = this.#options;
+    const delegation = delegations.find(agent.id);
+    if (delegation === undefined)
+      throw new KeydError('delegation_revoked', `${agent.name} has no delegation`);
+    const chain = await this.link({ ...delegation, terms }, agent, delegation.status);
+    delegations.renew(agent.id, chain, terms);
   }
 
   #isDue(agent: Agent, delegation: Delegation): boolean {

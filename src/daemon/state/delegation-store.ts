@@ -93,11 +93,16 @@ export class SqliteDelegationStore implements DelegationStore {
     }
   }
 
-  renew(agentId: string, chain: readonly string[]): void {
+  renew(agentId: string, chain: readonly string[], terms?: DelegationTerms): void {
     const delegation = this.#byAgent.get(agentId);
     if (delegation === undefined) return;
-    if (!delegation.ephemeral) this.#writeChain(agentId, chain, delegation.status);
-    this.#remember({ ...delegation, chain });
+    if (!delegation.ephemeral) {
+      inTransaction(this.#database, () => {
+        this.#writeChain(agentId, chain, delegation.status);
+        if (terms !== undefined) this.#writeTerms(agentId, terms);
+      });
+    }
+    this.#remember({ ...delegation, chain, terms: terms ?? delegation.terms });
   }
 
   rekey(agentId: string, key: AgentKey, chain: readonly string[], status: StatusReference | undefined): void {
@@ -208,6 +213,12 @@ export class SqliteDelegationStore implements DelegationStore {
     this.#database
       .prepare('UPDATE delegations SET chain = ?, status = ? WHERE agent_id = ?')
       .run(JSON.stringify(chain), jsonOrNull(status), agentId);
+  }
+
+  #writeTerms(agentId: string, terms: DelegationTerms): void {
+    this.#database
+      .prepare('UPDATE delegations SET terms = ? WHERE agent_id = ?')
+      .run(JSON.stringify(terms), agentId);
   }
 
   #remember(delegation: Delegation): void {

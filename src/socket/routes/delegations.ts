@@ -2,6 +2,7 @@
 import { delegateRequest, revokeRequest } from '../../wire/socket/delegations.ts';
 import { ok, route, type AnyRoute } from '../route.ts';
 import type { DelegationApi } from '../services.ts';
+import { pendingOr } from './signing.ts';
 
 /** A stored answer ends before the links in it do (S12). */
 const DELEGATION_ANSWER_LIFE_MS = 5 * 60 * 1000;
@@ -20,8 +21,7 @@ export function delegationRoutes(delegations: DelegationApi): readonly AnyRoute[
       answerLifeMs: DELEGATION_ANSWER_LIFE_MS,
       handle: async ({ caller, agent, body, signal, connection }) => {
         const made = await delegations.delegate(caller, agent, body, { signal, connection });
-        const isDone = 'chain' in made || 'results' in made;
-        return { status: isDone ? 201 : 202, json: made };
+        return 'chain' in made || 'results' in made ? { status: 201, json: made } : pendingOr(made);
       },
     }),
     route({

@@ -1,0 +1,101 @@
+/** Budgets as the socket shows and changes them. Implements `BudgetApi`. */
+import type { Caller } from '../caller/caller.ts';
+import { callerShare } from '../caller/caller.ts';
+import type { Ledger } from '../ledger/ledger.ts';
+import { requireAction, type ActionGate } from '../policy/require-action.ts';
+import type { AuthoritySource } from '../policy/authority.ts';
+import { agentFacts, type Agent, type AgentStore } from '../signing/agent.ts';
+import { delegationAccount, type DelegationStore } from '../signing/delegation.ts';
+import { toppedUp } from '../signing/delegation-terms.ts';
+import type { LinkRenewer } from '../signing/link-renewer.ts';
+import type { BudgetApi } from '../socket/services.ts';
+import { KeydError } from '../wire/problem.ts';
+import type { BudgetView, TopUpRequest } from '../wire/socket/budget.ts';
+
+export interface BudgetServiceOptions extends ActionGate {
+  readonly agents: Pick<AgentStore, 'find'>;
+  readonly authority: AuthoritySource;
+  readonly delegations: Pick<DelegationStore, 'find'>;
+  readonly links: Pick<LinkRenewer, 'reterm'>;
+  readonly ledger: Ledger;
+}
+
+export class BudgetService implements BudgetApi {
+  readonly #options: BudgetServiceOptions;
+
+  constructor(options: BudgetServiceOptions) {
+    this.#options = options;
+  }
+
+  /** @throws KeydError `agent_not_found`, `policy_denied`, `no_grant`, `delegation_*` */
+  async show(caller: Caller, idOrName: string): Promise<readonly BudgetView[]> {
+    const agent = this.#find(idOrName);
+    // eslint-disable-next-line @typescript-eslint/require-await -- so that what the chain says is its rejection
+    return requireAction(
+      this.#options,
+      caller,
+      { action: 'budget-read', agent: agentFacts(agent) },
+      async () => this.#view(agent),
+    );
+  }
+
+  /**
+   * More for a sub-agent, out of what its parent has left; its link is signed anew to say so. The ceilings of a
+   * root agent are its issuer's to raise.
+   * @throws KeydError `agent_not_found`, `policy_denied`, `conflict`, `budget_exceeded`, `delegation_*`
+   */
+  async topUp(caller: Caller, idOrName: string, request: TopUpRequest): Promise<readonly BudgetView[]> {
+    const agent = this.#find(idOrName);
+    const action = { action: 'budget-top-up', agent: agentFacts(agent) } as const;
+    return requireAction(this.#options, caller, action, async () => {
+      const { delegations, ledger, links } = this.#options;
+      const delegation = delegations.find(agent.id);
+      if (delegation === undefined) {
+        throw new KeydError(
+          'conflict',
+          `${agent.name} has its budget from its grant: the issuer’s hosts.toml sets that`,
+        );
+      }
+      const unit = `${request.unit}.${request.decimals}`;
+      const amount = BigInt(request.amount);
+      // The link first: what it says and the ledger does not have can not be spent.
+      await links.reterm(agent, toppedUp(delegation.terms, unit, amount));
+      await ledger.topUp(delegationAccount(agent.id), new Map([[unit, amount]]));
+      return this.#view(agent);
+    });
+  }
+
+  /** @throws KeydError `policy_denied`, `conflict`, those of the TPM */
+  async acceptRollback(caller: Caller): Promise<{ readonly epoch: string }> {
+    return requireAction(this.#options, caller, { action: 'ledger-accept-rollback' }, async () => {
+      const { ledger } = this.#options;
+      await ledger.acceptRollback(callerShare(caller));
+      return { epoch: String(ledger.state().epoch) };
+    });
+  }
+
+  #view(agent: Agent): readonly BudgetView[] {
+    const { authority, ledger } = this.#options;
+    const held = authority.of(agentFacts(agent));
+    if (held === undefined) throw new KeydError('no_grant', `${agent.name} has no grant of its principal`);
+    const leases = ledger.leases(held.account);
+    return ledger.budgets(held.account).map(({ unit, amount, spent, reserved, allocated }) => {
+      const dot = unit.lastIndexOf('.');
+      return {
+        unit: unit.slice(0, dot),
+        decimals: Number(unit.slice(dot + 1)),
+        amount: String(amount),
+        spent: String(spent),
+        reserved: String(reserved),
+        allocated: String(allocated),
+        lease: String(leases.get(unit) ?? 0n),
+      };
+    });
+  }
+
+  #find(idOrName: string): Agent {
+    const agent = this.#options.agents.find(idOrName);
+    if (agent === undefined) throw new KeydError('agent_not_found', 'there is no such agent');
+    return agent;
+  }
+}
