@@ -1,5 +1,7 @@
 /** The rooms policy and signing put together as the daemon does it, over any backend. */
 import { randomBytes, randomUUID } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import type { BackendDescription, HardwareKey, KeyBackend, SignInput } from '../../src/backend/backend.ts';
 import { FairQueue } from '../../src/base/fair-queue.ts';
@@ -7,15 +9,21 @@ import { silentLogger } from '../../src/base/logger.ts';
 import type { Caller } from '../../src/caller/caller.ts';
 import { SqliteAgentStore } from '../../src/daemon/state/agent-store.ts';
 import { STATE_MIGRATIONS } from '../../src/daemon/state/migrations.ts';
-import { Authorizer } from '../../src/policy/authorize.ts';
+import { MemoryUsageHistory } from '../../src/ledger/usage-history.ts';
+import { ApprovalDesk, PendingApproval } from '../../src/policy/approval-desk.ts';
+import { NO_AUTHORITY } from '../../src/policy/authority.ts';
+import { Authorizer, type AuthorizerOptions } from '../../src/policy/authorize.ts';
+import { loadPolicySet } from '../../src/policy/cedar/load-policy-set.ts';
 import type { ApprovedNames } from '../../src/policy/judge.ts';
 import type { DecisionEntry, OutcomeEntry, Recorder } from '../../src/policy/recorder.ts';
 import { policyRules, policySection, type PolicyRules, type PolicySection } from '../../src/policy/rules.ts';
 import type { Agent } from '../../src/signing/agent.ts';
 import { AgentService, type AgentHooks } from '../../src/signing/agent-service.ts';
-import type { AgentCredentials, HostIdentity } from '../../src/signing/draft.ts';
+import { openApprovalStore } from '../../src/daemon/state/approval-store.ts';
+import { draftContext, type AgentCredentials, type HostIdentity } from '../../src/signing/draft.ts';
 import { Hardware } from '../../src/signing/hardware.ts';
 import { KeyMaker } from '../../src/signing/key-maker.ts';
+import { OwnerPlaces } from '../../src/signing/owner-places.ts';
 import { Signer } from '../../src/signing/signer.ts';
 import { SigningService } from '../../src/signing/signing-service.ts';
 import { ALGORITHMS, type Algorithm } from '../../src/wire/algorithms.ts';
@@ -130,8 +138,61 @@ export const IDENTITY: HostIdentity = {
   aauthDomain: 'agents.example',
 };
 
+const OWNER_POLICIES = readFileSync(join(import.meta.dirname, '..', '..', 'policies', 'owner.cedar'), 'utf8');
+/** What allow_raw of the host's rules lets through. */
+const RAW_POLICY = `@id("owner-signs-raw")
+permit (principal, action == Action::"raw", resource)
+when { resource.ownerUid == principal.uid };`;
+
+/** The shipped set, raw signing for owners, and what a test adds. */
+export function engine(...more: readonly string[]) {
+  return loadPolicySet([
+    { name: 'owner.cedar', text: OWNER_POLICIES },
+    { name: 'raw.cedar', text: RAW_POLICY },
+    ...more.map((text, index) => ({ name: `test-${index}.cedar`, text })),
+  ]);
+}
+
+const ENGINE = engine();
+
+/** An authorizer of an agent that nobody granted anything, unless a test says otherwise. */
+export function authorizerWith(options: Partial<AuthorizerOptions> = {}): Authorizer {
+  return new Authorizer({
+    rules: rules(),
+    engine: ENGINE,
+    authority: NO_AUTHORITY,
+    counters: undefined,
+    usage: new MemoryUsageHistory(),
+    attestation: () => ({ status: 'none', level: undefined, ageSeconds: undefined }),
+    approvedNames: () => ({ state: 'local' }),
+    now: () => NOW_MS,
+    ...options,
+  });
+}
+
+/** Signing where nobody has to be asked: what is left pending is a fault of the test. */
+function unattended(signing: SigningService) {
+  const done = async <T>(result: Promise<T>): Promise<Exclude<T, PendingApproval>> => {
+    const reply = await result;
+    if (reply instanceof PendingApproval) throw new Error('a person would have to allow this');
+    return reply as Exclude<T, PendingApproval>;
+  };
+  type Args<K extends keyof SigningService> = SigningService[K] extends (...args: infer A) => unknown
+    ? A
+    : never;
+  return {
+    httpMessage: (...args: Args<'httpMessage'>) => done(signing.httpMessage(...args)),
+    dpop: (...args: Args<'dpop'>) => done(signing.dpop(...args)),
+    jwt: (...args: Args<'jwt'>) => done(signing.jwt(...args)),
+    csr: (...args: Args<'csr'>) => done(signing.csr(...args)),
+    raw: (...args: Args<'raw'>) => done(signing.raw(...args)),
+  };
+}
+
 export interface SigningFixtureOptions {
   readonly policy?: PolicySection;
+  /** Policies beside the shipped set. */
+  readonly policies?: readonly string[];
   readonly backend?: KeyBackend;
   readonly identity?: HostIdentity | null;
   readonly credentials?: (agent: Agent) => AgentCredentials | undefined;
@@ -149,9 +210,12 @@ export function signingFixture(options: SigningFixtureOptions = {}) {
   const backend = options.backend ?? new SoftwareBackend();
   const now = options.now ?? (() => NOW_MS);
   const agents = new SqliteAgentStore(database, now);
-  const authorizer = new Authorizer({
+  const usage = new MemoryUsageHistory(now);
+  const authorizer = authorizerWith({
     rules: rules(options.policy ?? { create: [{ uids: [OWNER_UID], names: ['*'] }], jwt_types: ['*'] }),
+    ...(options.policies === undefined ? {} : { engine: engine(...options.policies) }),
     approvedNames: options.approvedNames ?? (() => ({ state: 'local' })),
+    usage,
     now,
   });
   const recorder = new MemoryRecorder();
@@ -167,17 +231,28 @@ export function signingFixture(options: SigningFixtureOptions = {}) {
   const identity = () => (options.identity === null ? undefined : (options.identity ?? IDENTITY));
   const credentials = options.credentials ?? (() => undefined);
   const signer = new Signer({ authorizer, agents, hardware, now });
-  const signing = new SigningService({
-    agents,
-    authorizer,
-    recorder,
-    signer,
+  const approvals = new ApprovalDesk({
+    store: openApprovalStore(database),
+    expiryMs: 60_000,
+    maxPerShare: 4,
+    now,
+  });
+  const sources = {
     identity,
     credentials,
     issuerAuthorities: () => options.issuerAuthorities ?? ['issuer.example', 'localhost:8443'],
     deadlineMs: options.deadlineMs ?? 10_000,
     now,
     randomOctets: randomBytes,
+  };
+  const attended = new SigningService({
+    agents,
+    authorizer,
+    recorder,
+    signer,
+    usage,
+    approvals,
+    draftContext: (agent) => draftContext(sources, agent),
   });
   const service = new AgentService({
     authorizer,
@@ -189,12 +264,15 @@ export function signingFixture(options: SigningFixtureOptions = {}) {
     identity,
     credentials,
     hooks: options.hooks ?? {},
-    maxAgentsPerOwner: options.maxAgentsPerOwner ?? 100,
+    places: new OwnerPlaces(agents, options.maxAgentsPerOwner ?? 100),
     log: silentLogger,
     now,
   });
   return {
-    signing,
+    signing: unattended(attended),
+    /** Signing that may leave an approval pending. */
+    attended,
+    approvals,
     service,
     signer,
     agents,

@@ -56,7 +56,12 @@ test('the least there can be has safe defaults', async () => {
   expect(config.shared).toEqual({ path: '/run/agentkeyd/agentkeyd.sock', mode: 0o660 });
   expect(config.admin).toEqual({ path: '/run/agentkeyd-admin/agentkeyd.sock', mode: 0o660 });
   expect(config.stateDirectory).toBe('/var/lib/agentkeyd');
-  expect(config.policy).toMatchObject({ create: [], operators: [], allowRaw: [], quote: [] });
+  expect(config.policy).toMatchObject({
+    create: [],
+    roles: { operate: [], approve: [], policy: [] },
+    allowRaw: [],
+    quote: [],
+  });
   expect([config.foreignUids, config.agentSockets, config.issuer]).toEqual([[], undefined, undefined]);
 });
 
@@ -232,7 +237,7 @@ const REFERENCE = new URL('../../../systemd/agentkeyd.toml', import.meta.url);
 test('the reference file is good as it stands', async () => {
   const config = await load(await readFile(REFERENCE, 'utf8'));
   expect(config.secret.path).toBe('/credentials/agentkeyd.secret');
-  expect(config.policy.operators).toEqual([{ uids: [0] }]);
+  expect(config.policy.roles.operate).toEqual([{ uids: [0] }]);
 });
 
 /** The reference file with what is commented out put in force. */

@@ -3,13 +3,12 @@ import { describe, expect, it } from 'vitest';
 import { CredentialService } from '../../../src/daemon/credential-service.ts';
 import type { CredentialRecord } from '../../../src/issuance/issuance-store.ts';
 import type { IssuableAgent } from '../../../src/issuance/issuing.ts';
-import { Authorizer } from '../../../src/policy/authorize.ts';
 import { logRecorder } from '../../../src/policy/log-recorder.ts';
 import type { Agent } from '../../../src/signing/agent.ts';
 import { silentLogger } from '../../../src/base/logger.ts';
 import { KeydError } from '../../../src/wire/problem.ts';
 import { codeOfAsync } from '../../support/code-of.ts';
-import { caller, rules } from '../../support/signing-fixture.ts';
+import { authorizerWith, caller } from '../../support/signing-fixture.ts';
 import { testKey } from '../../support/signed-request.ts';
 
 /** A service over an issuer that counts what it is asked, and answers when it is told to. */
@@ -21,7 +20,7 @@ function fixture() {
   const clock = { nowMs: 1_800_000_000_000 };
   let asked = 0;
   const service = new CredentialService({
-    authorizer: new Authorizer({ rules: rules(), approvedNames: () => ({ state: 'local' }) }),
+    authorizer: authorizerWith(),
     recorder: logRecorder(silentLogger),
     agents: { find: (id) => agents.get(id) },
     now: () => clock.nowMs,

@@ -4,6 +4,7 @@ import { chmod, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import { STATE_MIGRATIONS } from '../../../src/daemon/state/migrations.ts';
 import { openState, type DaemonState } from '../../../src/daemon/state/state.ts';
 import type { Agent } from '../../../src/signing/agent.ts';
 import { codeOf } from '../../support/code-of.ts';
@@ -214,7 +215,7 @@ test('state that others may enter, or that a newer version wrote, is refused', a
   database.close();
   expect(codeOf(() => openState(directory))).toBe('state_newer');
   const mended = new DatabaseSync(join(directory, 'state.db'));
-  mended.exec('PRAGMA user_version = 1');
+  mended.exec(`PRAGMA user_version = ${STATE_MIGRATIONS.length}`);
   mended.close();
   // The refusal gave the lock back.
   state = openState(directory);

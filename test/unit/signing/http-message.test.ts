@@ -68,7 +68,7 @@ describe('what is signed', () => {
     expect(headers['signature']).toMatch(/^sig=:[A-Za-z0-9+/]{86}==:$/);
     expect(recorder.decisions.at(-1)).toMatchObject({
       action: 'http-message',
-      decision: { effect: 'permit', policies: ['owner'] },
+      decision: { effect: 'permit', policies: ['owner-signs'] },
       parameters: { method: 'POST', origin: 'https://api.example', path: '/v1/pay', content: 'octets' },
     });
   });
@@ -126,9 +126,9 @@ describe('what is signed', () => {
     const { signing, authorizer } = await prepare();
     const seen: unknown[] = [];
     const authorize = authorizer.authorize.bind(authorizer);
-    authorizer.authorize = (who, proposal) => {
+    authorizer.authorize = (who, proposal, context) => {
       seen.push([...proposal.binds].sort());
-      return authorize(who, proposal);
+      return authorize(who, proposal, context);
     };
     await signing.httpMessage(caller(), 'planner', POST, stay());
     await signing.httpMessage(caller(), 'planner', GET, stay());
@@ -277,8 +277,8 @@ describe('S7: headers', () => {
     expect(headers['content-digest']).toBe(contentDigest(Buffer.from('unseen')));
     expect(headers['signature-input']).toContain('"content-digest"');
     expect(allowed.recorder.decisions.at(-1)?.decision.policies).toEqual([
-      'owner',
       'allow_digest_without_body',
+      'owner-signs',
     ]);
     for (const value of [
       'sha-256=:AAAA:',

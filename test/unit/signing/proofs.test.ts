@@ -87,9 +87,9 @@ describe('dpop', () => {
     const { signing, authorizer } = await prepare();
     let binds: readonly string[] = [];
     const authorize = authorizer.authorize.bind(authorizer);
-    authorizer.authorize = (who, proposal) => {
+    authorizer.authorize = (who, proposal, context) => {
       binds = [...proposal.binds];
-      return authorize(who, proposal);
+      return authorize(who, proposal, context);
     };
     await signing.dpop(caller(), 'planner', DPOP, stay());
     expect(binds).toEqual(['method', 'scheme', 'authority', 'path']);

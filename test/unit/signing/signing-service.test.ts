@@ -11,6 +11,7 @@ import {
   signingFixture,
   SoftwareBackend,
   stay,
+  engine,
 } from '../../support/signing-fixture.ts';
 
 const CREATE = { create: [{ uids: [1000], names: ['*'] }], jwt_types: ['*'] };
@@ -135,7 +136,7 @@ describe('while a request waits', () => {
     const first = signing.jwt(caller(), 'planner', JWT, stay());
     const second = codeOfAsync(() => signing.jwt(caller(), 'planner', JWT, stay()));
     await settle();
-    authorizer.replace(rules(CREATE));
+    authorizer.replace(rules(CREATE), engine());
     release();
     await first;
     expect(await second).toBe('policy_denied');
