@@ -46,6 +46,8 @@ export interface SandboxHost {
   readonly ekSha256: string;
   readonly namePatterns: readonly string[];
   readonly principal: string;
+  /** `[host.grant]` as hosts.toml has it. */
+  readonly grant?: Readonly<Record<string, unknown>>;
   readonly tokens?: readonly {
     readonly manufacturer: string;
     readonly model: string;
@@ -53,6 +55,14 @@ export interface SandboxHost {
   }[];
 }
 
+/** Wide enough for the documented examples; DT₀ says that no person approved it. */
+export const SANDBOX_GRANT = {
+  scopes: ['*'],
+  audiences: ['*'],
+  constraints: [{ key: 'spend.USD.2', max_subtree: 1_000_000 }],
+  max_depth: 8,
+  lifetime_seconds: 30 * 86_400,
+};
 export const SANDBOX_ISSUER = 'https://issuer.sandbox.test';
 export const SANDBOX_TRUST_DOMAIN = 'sandbox.test';
 /** Named by every credential of the sandbox. */
@@ -74,6 +84,7 @@ export async function provisionIssuer(options: SandboxIssuerOptions): Promise<Sa
     channel_binding: 'exporter',
     state_directory: file('state'),
     hosts_file: file('hosts.toml'),
+    development_grants: true,
     log_level: options.logLevel ?? 'info',
     listen: { address: 'localhost', port },
     tls: { certificate_file: tls.certificateFile, key: { file: tls.keyFile } },
@@ -109,11 +120,12 @@ export async function provisionIssuer(options: SandboxIssuerOptions): Promise<Sa
 
 /** Writes hosts.toml; a running issuer takes it with SIGHUP. */
 export async function writeHosts(hostsFile: string, hosts: readonly SandboxHost[]): Promise<void> {
-  const host = hosts.map(({ label, ekSha256, namePatterns, principal, tokens = [] }) => ({
+  const host = hosts.map(({ label, ekSha256, namePatterns, principal, grant, tokens = [] }) => ({
     label,
     ek_sha256: ekSha256,
     name_patterns: namePatterns,
     principal,
+    ...(grant === undefined ? {} : { grant }),
     ...(tokens.length === 0 ? {} : { token: tokens }),
   }));
   await writeFile(hostsFile, hosts.length === 0 ? '# No host is approved.\n' : stringify({ host }), {

@@ -10,7 +10,13 @@ import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { daemonSockets, provisionDaemon, startDaemonProcess, waitUntilEnrolled } from './daemon.ts';
 import { writeDescription } from './description.ts';
-import { initialiseIssuerKeys, provisionIssuer, startIssuerProcess, writeHosts } from './issuer.ts';
+import {
+  initialiseIssuerKeys,
+  provisionIssuer,
+  SANDBOX_GRANT,
+  startIssuerProcess,
+  writeHosts,
+} from './issuer.ts';
 import { makeSofthsmToken, softhsmTokenFacts, type SofthsmToken } from './softhsm.ts';
 import { manufactureSwtpm, startSwtpm, swtpmCa } from './swtpm.ts';
 import { exists } from './exists.ts';
@@ -56,6 +62,7 @@ async function main(dir: string): Promise<void> {
       ekSha256: await ekSha256(at('tpm')),
       namePatterns: ['*'],
       principal: `uid:${process.getuid?.() ?? 0}@sandbox`,
+      grant: SANDBOX_GRANT,
       tokens: [await softhsmTokenFacts(agents.token)],
     },
   ]);

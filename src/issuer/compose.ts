@@ -64,6 +64,7 @@ export async function startIssuer(
     };
     const server = await startServer(createIssuerApp(context), tls, config, logger);
     closing.push(() => server.stop());
+    warnOfIdleGrants(context);
     return {
       port: server.port,
       reload: () => {
@@ -73,6 +74,7 @@ export async function startIssuer(
         server.setTls(newTls);
         takeHosts();
         policy = newPolicy;
+        warnOfIdleGrants(context);
       },
       stop: close,
     };
@@ -80,6 +82,16 @@ export async function startIssuer(
     await close();
     throw thrown;
   }
+}
+
+/** What a record grants and nobody approved is not granted: an operator should not have to find that out. */
+function warnOfIdleGrants({ config, hosts, logger }: IssuerContext): void {
+  const idle = hosts.list().filter(({ grant }) => grant !== undefined);
+  if (config.developmentGrants || idle.length === 0) return;
+  logger.warn(
+    { hosts: idle.slice(0, 16).map(({ label }) => label), count: idle.length },
+    'grants of the hosts file are not issued: no person approved them, and development_grants is off',
+  );
 }
 
 function readTls({ tls }: IssuerConfig): TlsMaterial {

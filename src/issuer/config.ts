@@ -56,6 +56,7 @@ const configFile = object({
   channel_binding: oneOf(CHANNEL_BINDINGS),
   state_directory: path,
   hosts_file: path,
+  development_grants: optional(boolean),
   log_level: optional(oneOf(LOG_LEVELS)),
   listen: object({ address: text({ maxLength: 255 }), port: integer({ min: 0, max: 65_535 }) }),
   tls: object({ certificate_file: path, key: secretSource }),
@@ -140,6 +141,8 @@ export interface IssuerConfig {
   readonly channelBinding: ChannelBinding;
   readonly stateDirectory: string;
   readonly hostsFile: string;
+  /** Whether an operator's record is enough for a grant, and no person approves it with a passkey. */
+  readonly developmentGrants: boolean;
   readonly logLevel: LogLevel;
   readonly listen: ConfigFile['listen'];
   readonly tls: { readonly certificateFile: string; readonly key: SecretSource };
@@ -185,6 +188,7 @@ export function readIssuerConfig(file: string): IssuerConfig {
     channelBinding: given.channel_binding,
     stateDirectory: given.state_directory,
     hostsFile: given.hosts_file,
+    developmentGrants: given.development_grants ?? false,
     logLevel: given.log_level ?? 'info',
     listen: given.listen,
     tls: { certificateFile: given.tls.certificate_file, key: given.tls.key },

@@ -14,6 +14,7 @@ import {
 } from '../wire/check.ts';
 import { CREDENTIAL_KINDS } from '../wire/issuance/issue.ts';
 import { KeydError } from '../wire/problem.ts';
+import { budgetTable, grantFault, grantTable, hostGrant, type HostGrant } from './host-grant.ts';
 import type { HostRecord } from './verifier/host-policy.ts';
 
 const label: Shape<string> = refine(text({ maxLength: 63 }), (value) => {
@@ -28,7 +29,7 @@ const namePattern = refine(text({ maxLength: 63 }), (value) =>
   isNamePattern(value) ? undefined : 'is no name pattern: a name in which * stands for any characters',
 );
 
-const hostTable = object({
+const hostMembers = object({
   label,
   /** SHA-256 of the EK's TPMT_PUBLIC, as `agentkey host status` shows it. */
   ek_sha256: text({ maxLength: 64, pattern: /^[0-9a-f]{64}$/, what: '64 lower-case hex digits' }),
@@ -38,17 +39,10 @@ const hostTable = object({
   max_ttl_seconds: optional(integer({ min: 60, max: 86_400 })),
   credentials: optional(array(oneOf(CREDENTIAL_KINDS), { min: 1, max: 3 })),
   max_issuances_per_hour: optional(integer({ min: 1, max: 1_000_000 })),
-  /** Ceilings for budgets: recorded now, enforced from the authority issue on. */
-  budget: optional(
-    array(
-      object({
-        unit: text({ maxLength: 32, pattern: /^[A-Za-z0-9._-]+$/ }),
-        decimals: integer({ min: 0, max: 15 }),
-        amount: text({ maxLength: 15, pattern: /^(?:0|[1-9]\d*)$/, what: 'a whole number as text' }),
-      }),
-      { max: 16 },
-    ),
-  ),
+  /** What its agents may do in the principal's name; without it, nothing. */
+  grant: optional(grantTable),
+  /** Ceilings for budgets of the grant; no budget for a unit means zero. */
+  budget: optional(array(budgetTable, { max: 16 })),
   /** PKCS#11 tokens that an operator has registered by ceremony. */
   token: optional(
     array(
@@ -61,6 +55,10 @@ const hostTable = object({
     ),
   ),
 });
+
+const hostTable = refine(hostMembers, ({ grant, budget = [] }) =>
+  grant === undefined ? undefined : grantFault(grant, budget),
+);
 
 const hostsFile = refine(object({ host: optional(array(hostTable, { max: 100_000 })) }), ({ host = [] }) => {
   for (const member of ['label', 'ek_sha256'] as const) {
@@ -75,17 +73,10 @@ const hostsFile = refine(object({ host: optional(array(hostTable, { max: 100_000
 
 type HostTable = Infer<typeof hostTable>;
 
-/** A ceiling for budgets: an amount of units of 10^-decimals, whole, as text. */
-export interface BudgetCeiling {
-  readonly unit: string;
-  readonly decimals: number;
-  readonly amount: string;
-}
-
 /** What an operator approved for one host. */
 export interface ApprovedHost extends HostRecord {
-  /** Recorded for the root grant; nothing is issued from it yet. */
-  readonly budgets: readonly BudgetCeiling[];
+  /** What DT₀ gives its root agents; undefined where the record gives nothing. */
+  readonly grant: HostGrant | undefined;
 }
 
 const DEFAULT_ISSUANCES_PER_HOUR = 10_000;
@@ -150,7 +141,7 @@ export class HostRegistry {
       profiles: table.credentials ?? CREDENTIAL_KINDS,
       tokens: table.token ?? [],
       maxIssuancesPerHour: table.max_issuances_per_hour ?? DEFAULT_ISSUANCES_PER_HOUR,
-      budgets: table.budget ?? [],
+      grant: table.grant === undefined ? undefined : hostGrant(table.grant, table.budget ?? []),
     };
   }
 }

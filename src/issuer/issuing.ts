@@ -13,6 +13,7 @@ import {
 import { jwkThumbprint } from '../wire/jwk.ts';
 import { KeydError } from '../wire/problem.ts';
 import { bootSnapshot, judgedAgainst, takeSnapshot } from './boot-snapshot.ts';
+import { grantInForce, type RootGrant } from './credentials/root-grant.ts';
 import { issueCredentials, type IssuanceFacts } from './credentials/issue-credentials.ts';
 import type { ApprovedHost } from './host-registry.ts';
 import { nowSeconds, QUOTED_PCRS, QUOTED_PCRS_JSON, type IssuerContext } from './issuer-context.ts';
@@ -98,6 +99,7 @@ export async function finishIssuance(
     akId: host.akId,
     nonce: challenge.claims.nonce,
     appraised,
+    grant: rootGrantFor(context, approved, req),
     issuedAtSeconds: now,
     // Never past the standing: a host that fails re-attestation is silent within the hour.
     expiresAtSeconds: Math.min(now + req.ttlSeconds, host.standingEndsAtSeconds),
@@ -130,6 +132,7 @@ async function record(
     ...(credentials.developmentPolicy === undefined
       ? {}
       : { developmentPolicy: credentials.developmentPolicy }),
+    ...(facts.grant === undefined ? {} : { grantId: facts.grant.id }),
     evidenceSha256: encodeBase64url(createHash('sha256').update(body).digest()),
     ...hashes,
   });
@@ -144,6 +147,20 @@ async function record(
     'credentials were issued',
   );
   return credentials;
+}
+
+/**
+ * DT₀ confirms the key of a root agent. One that asks for a certificate alone may have a key that signs raw
+ * octets, which could sign links as well (S1): it gets none.
+ */
+function rootGrantFor(
+  context: IssuerContext,
+  approved: ApprovedHost,
+  req: CredentialRequest,
+): RootGrant | undefined {
+  const isCertificateOnly = req.creds.every((kind) => kind === 'x509');
+  const isRoot = parseAgentName(req.name).depth === 0;
+  return isRoot && !isCertificateOnly ? grantInForce(context.config, approved) : undefined;
 }
 
 function approvedHost(context: IssuerContext, host: EnrolledHost): ApprovedHost {

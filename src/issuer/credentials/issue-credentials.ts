@@ -7,6 +7,7 @@ import { VERIFIER_BUILD, type IssuerContext } from '../issuer-context.ts';
 import type { IssuanceEntry } from '../store/issuance-log.ts';
 import type { KeyAppraisal } from '../verifier/appraise-key.ts';
 import { attestationClaimOf, EAR_TYP, earClaims } from '../verifier/ear.ts';
+import { issueRootGrant, type RootGrant } from './root-grant.ts';
 import { issueAgentToken, issueWit, tokenHash, type TokenRequest } from './tokens.ts';
 
 export interface IssuanceFacts {
@@ -18,11 +19,16 @@ export interface IssuanceFacts {
   /** Of the challenge that the evidence answered. */
   readonly nonce: string;
   readonly appraised: KeyAppraisal;
+  /** What its host's agents are granted; undefined where nothing is, and for an agent that gets no DT₀. */
+  readonly grant: RootGrant | undefined;
   readonly issuedAtSeconds: number;
   readonly expiresAtSeconds: number;
 }
 
-export type IssuedHashes = Pick<IssuanceEntry, 'earSha256' | 'x509Sha256' | 'witJti' | 'agentTokenJti'>;
+export type IssuedHashes = Pick<
+  IssuanceEntry,
+  'earSha256' | 'x509Sha256' | 'witJti' | 'agentTokenJti' | 'grantSha256'
+>;
 
 /** Rejects with the key backend's codes. */
 export async function issueCredentials(
@@ -49,7 +55,7 @@ export async function issueCredentials(
     expiresAtSeconds: facts.expiresAtSeconds,
   });
   const named = developmentPolicy ?? appraised.host.developmentPolicy;
-  const [leaf, wit, agentToken] = await Promise.all([
+  const [leaf, wit, agentToken, grant] = await Promise.all([
     wanted.has('x509')
       ? context.authority.issue(
           {
@@ -66,6 +72,13 @@ export async function issueCredentials(
       : undefined,
     wanted.has('wit') ? issueWit(context.keys, token(spiffeId)) : undefined,
     wanted.has('aauth') && aauthId !== undefined ? issueAgentToken(context.keys, token(aauthId)) : undefined,
+    facts.grant === undefined
+      ? undefined
+      : issueRootGrant(context.keys, context.config.issuer, facts.grant, {
+          spiffeId,
+          publicJwk: appraised.jwk,
+          issuedAtSeconds: facts.issuedAtSeconds,
+        }),
   ]);
   return {
     credentials: {
@@ -73,6 +86,7 @@ export async function issueCredentials(
       ...(wit === undefined ? {} : { wit: wit.token }),
       ...(agentToken === undefined ? {} : { agentToken: agentToken.token }),
       ear,
+      ...(grant === undefined ? {} : { grant }),
       assurance: level,
       ...(named === undefined ? {} : { developmentPolicy: named }),
       spiffeId,
@@ -85,6 +99,7 @@ export async function issueCredentials(
       ...(leaf === undefined ? {} : { x509Sha256: sha256(leaf.der) }),
       ...(wit === undefined ? {} : { witJti: wit.jti }),
       ...(agentToken === undefined ? {} : { agentTokenJti: agentToken.jti }),
+      ...(grant === undefined ? {} : { grantSha256: tokenHash(grant) }),
     },
   };
 }

@@ -25,6 +25,9 @@ export interface IssuanceEntry {
   readonly x509Sha256?: string;
   readonly witJti?: string;
   readonly agentTokenJti?: string;
+  /** `jti` of the root grant that the agent acts under, and hash of the DT₀ that was issued. */
+  readonly grantId?: string;
+  readonly grantSha256?: string;
 }
 
 export interface LoggedIssuance {
