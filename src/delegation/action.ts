@@ -33,7 +33,7 @@ export interface ActionFacts {
   readonly query?: ((name: string) => readonly string[]) | undefined;
   /** A member of the JSON body by JSON Pointer. */
   readonly body?: ((pointer: string) => ActionValue) | undefined;
-  /** What is spent, by unit, in smallest parts; undefined where the price is not known here. */
+  /** What is spent, by unit, in smallest parts; empty for what is free, undefined where nobody knows. */
   readonly spends?: ReadonlyMap<string, bigint> | undefined;
   /** Scopes it needs. */
   readonly scopes: readonly string[];
@@ -94,10 +94,10 @@ function holds(constraint: Constraint, action: ActionFacts): boolean {
   }
 }
 
-/** An action whose price nobody knows spends nothing that could be compared: it is bounded by its ledger alone. */
+/** A price that is not known is not within any bound; one that is known and has no such unit is none of it. */
 function spendHolds(constraint: Constraint, unit: string, { spends }: ActionFacts): boolean {
-  const spent = spends?.get(unit);
-  return spent === undefined || spent <= BigInt(Number(constraintValue(constraint)));
+  if (spends === undefined) return false;
+  return (spends.get(unit) ?? 0n) <= BigInt(Number(constraintValue(constraint)));
 }
 
 /** Exactly one value, or a server might read another one. */

@@ -11,10 +11,11 @@ import {
   MAX_LINK_SECONDS,
   parseDelegationToken,
   readClientId,
+  type DelegationClaims,
   type DelegationToken,
   type RootClaims,
 } from './claims.ts';
-import { narrowingFault } from './narrowing.ts';
+import { authorityFault, lineageFault, reachFault } from './narrowing.ts';
 import { parentHash } from './parent-hash.ts';
 
 /** Whose grants count, and which of them. */
@@ -65,12 +66,13 @@ export function verifyChain(compact: readonly string[], rules: ChainRules): Chai
   });
   step(3, () => {
     checkDepth(root, tokens);
+    forEachEdge(tokens, refuseFault(lineageFault));
   });
-  forEachEdge(tokens, (parent, child) => {
-    const fault = narrowingFault(parent.claims, child.claims);
-    if (fault !== undefined) fail(4, fault);
+  step(4, () => {
+    forEachEdge(tokens, refuseFault(authorityFault));
   });
   step(5, () => {
+    forEachEdge(tokens, refuseFault(reachFault));
     for (const token of tokens) checkTimes(token, token === root, rules);
   });
   return {
@@ -159,6 +161,16 @@ function forEachEdge(
     const child = tokens[index + 1];
     if (child !== undefined) check(parent, child);
   }
+}
+
+/** A check that refuses what `faultOf` finds between two tokens. */
+function refuseFault(
+  faultOf: (parent: DelegationClaims, child: DelegationClaims) => string | undefined,
+): (parent: DelegationToken, child: DelegationToken) => void {
+  return (parent, child) => {
+    const fault = faultOf(parent.claims, child.claims);
+    if (fault !== undefined) refuse(fault);
+  };
 }
 
 /** Runs one step; what it throws says which it was. */

@@ -3,7 +3,7 @@
  * holder of another may do (draft-asor-wimse-agent-delegation-chain, signed by the delegator's key). DT₀, the
  * first, is the issuer's root grant; every other is signed by the key that the one before it confirms.
  */
-import { parseAgentName } from '../wire/agent-name.ts';
+import { parseAgentName, spiffeId } from '../wire/agent-name.ts';
 import {
   array,
   integer,
@@ -16,7 +16,6 @@ import {
   type Infer,
   type Shape,
 } from '../wire/check.ts';
-import { canonicalJson } from '../wire/jcs.ts';
 import { jwkThumbprint, parsePublicJwk, thumbprintUri, type PublicJwk } from '../wire/jwk.ts';
 import { decodeJwt, jwsSigningInput } from '../wire/jws.ts';
 import { KeydError } from '../wire/problem.ts';
@@ -41,9 +40,13 @@ const depth = integer({ min: 0, max: 64 });
 const visible = { pattern: /^[\x21-\x7e]+$/, what: 'visible ASCII' } as const;
 const hash = text({ maxLength: 43, pattern: /^[A-Za-z0-9_-]{43}$/ });
 
+/** Nothing beside the key itself: a `kid` or `use` of its own would be a second word on what it is. */
 const publicJwk: Shape<PublicJwk> = (value, path, faults) => {
   try {
-    return parsePublicJwk(value, path);
+    const jwk = parsePublicJwk(value, path);
+    const more = Object.keys(value as object).find((name) => !Object.hasOwn(jwk, name));
+    if (more !== undefined) faults.push(`${path} has the member ${more}, which a key does not need`);
+    return jwk;
   } catch (thrown) {
     if (!(thrown instanceof KeydError)) throw thrown;
     faults.push(thrown.message);
@@ -124,7 +127,6 @@ export interface DelegationToken {
 export function parseDelegationToken(compact: string, isRoot: boolean): DelegationToken {
   const {
     header,
-    payload,
     claims: given,
     signature,
     signingInput,
@@ -134,8 +136,8 @@ export function parseDelegationToken(compact: string, isRoot: boolean): Delegati
   if (typeof alg !== 'string' || typeof kid !== 'string' || Object.keys(more).length > 0) {
     malformed('its header must have alg, kid and typ, and nothing else');
   }
-  if (Buffer.from(canonicalJson(given), 'utf8').compare(payload) !== 0) {
-    malformed('its claims are not in canonical form (RFC 8785)');
+  if (jwsSigningInput(header, given) !== signingInput) {
+    malformed('its header and claims are not in canonical form (RFC 8785)');
   }
   const claims = parse<DelegationClaims>(isRoot ? rootClaims : linkClaims, given, 'malformed_jws');
   const [only] = claims.authorization_details;
@@ -216,7 +218,11 @@ export function readClientId(
   const [, trustDomain, host, path] = match ?? [];
   if (trustDomain === undefined || host === undefined || path === undefined) return undefined;
   try {
-    return { trustDomain, host, agent: parseAgentName(path.split('/').join('+')).text };
+    const name = parseAgentName(path.split('/').join('+'));
+    // One agent has one spelling: a "+" in the path would be a second.
+    return spiffeId(trustDomain, host, name) === clientId
+      ? { trustDomain, host, agent: name.text }
+      : undefined;
   } catch (thrown) {
     if (thrown instanceof KeydError) return undefined;
     throw thrown;

@@ -4,6 +4,8 @@
  */
 import { array, type Shape } from '../wire/check.ts';
 import { ExactNumber } from '../wire/exact-number.ts';
+import { KeydError } from '../wire/problem.ts';
+import { parseTargetUri } from '../wire/target-uri.ts';
 
 /** `{key, <type>: value}`, exactly one type. */
 export type Constraint = { readonly key: string } & Readonly<
@@ -23,6 +25,7 @@ const isText = (value: unknown): boolean =>
   typeof value === 'string' && value.length <= 1024 && value.isWellFormed();
 const isScalar = (value: unknown): boolean =>
   isText(value) || typeof value === 'boolean' || Number.isSafeInteger(value);
+const isPath = (value: unknown): boolean => typeof value === 'string' && isCanonicalPath(value);
 
 /** A whole number, of smallest parts or of calls. */
 const count: Form = {
@@ -31,19 +34,21 @@ const count: Form = {
 };
 /** A JSON number of zero or more, written as text so that it stays exact. */
 const decimal: Form = {
-  isValue: (value) =>
-    typeof value === 'string' && value.length <= 20 && ExactNumber.from(value)?.negative === false,
+  isValue: (value) => typeof value === 'string' && value.length <= 20 && decimalAtMost(value, value),
   covers: (parent, child) => decimalAtMost(String(child), String(parent)),
 };
-const scalar: Form = { isValue: isScalar, covers: (parent, child) => parent === child };
-const list: Form = {
+const equalTo = (isItem: (value: unknown) => boolean): Form => ({
+  isValue: isItem,
+  covers: (parent, child) => parent === child,
+});
+const oneOf = (isItem: (value: unknown) => boolean): Form => ({
   isValue: (value) =>
-    Array.isArray(value) && value.length >= 1 && value.length <= MAX_LIST && value.every(isScalar),
+    Array.isArray(value) && value.length >= 1 && value.length <= MAX_LIST && value.every(isItem),
   covers: (parent, child) =>
     Array.isArray(parent) && Array.isArray(child) && child.every((item) => parent.includes(item as never)),
-};
-const path: Form = {
-  isValue: (value) => typeof value === 'string' && /^\/[\x21-\x7e]{0,1023}$/.test(value),
+});
+const pathPrefix: Form = {
+  isValue: isPath,
   covers: (parent, child) => pathHasPrefix(String(child), String(parent)),
 };
 
@@ -60,10 +65,14 @@ const KEYS: readonly {
     types: { max: count, max_subtree: count },
   },
   { pattern: /^calls$/, types: { max_lifetime: count } },
-  { pattern: /^(?:operation|method|media_type)$/, types: { in: list } },
-  { pattern: /^path$/, types: { prefix: path, in: list } },
-  { pattern: /^query:[\x21-\x7e]{1,128}$/, types: { equals: scalar, in: list } },
-  { pattern: /^body:\/[^\p{Cc}]*$/u, types: { equals: scalar, in: list, max: decimal } },
+  { pattern: /^(?:operation|method|media_type)$/, types: { in: oneOf(isText) } },
+  { pattern: /^path$/, types: { prefix: pathPrefix, in: oneOf(isPath) } },
+  { pattern: /^query:[\x21-\x7e]{1,128}$/, types: { equals: equalTo(isText), in: oneOf(isText) } },
+  // A JSON Pointer (RFC 6901 §3): a lone "~" would be a second spelling of the same member.
+  {
+    pattern: /^body:\/(?:[^\p{Cc}~]|~[01])*$/u,
+    types: { equals: equalTo(isScalar), in: oneOf(isScalar), max: decimal },
+  },
 ];
 const MAX_KEY_LENGTH = 256;
 const MAX_CONSTRAINTS = 64;
@@ -118,6 +127,17 @@ export function unitOf(key: string): string | undefined {
 export function pathHasPrefix(path: string, prefix: string): boolean {
   if (path === prefix) return true;
   return path.startsWith(prefix.endsWith('/') ? prefix : `${prefix}/`);
+}
+
+/** As it stands in a request (wire/target-uri.ts): a path of another spelling would never be met. */
+function isCanonicalPath(path: string): boolean {
+  if (path.length > 1024 || !path.startsWith('/') || path.includes('?')) return false;
+  try {
+    return parseTargetUri(`https://path.example${path}`).path === path;
+  } catch (thrown) {
+    if (thrown instanceof KeydError) return false;
+    throw thrown;
+  }
 }
 
 /** More than any amount has; what has more is refused. */

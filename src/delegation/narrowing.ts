@@ -10,15 +10,28 @@ import { scopesCover } from './scope.ts';
  * Cumulative bounds are compared edge by edge; that siblings do not add up to more is the ledger's to see.
  */
 export function narrowingFault(parent: DelegationClaims, child: DelegationClaims): string | undefined {
+  return lineageFault(parent, child) ?? authorityFault(parent, child) ?? reachFault(parent, child);
+}
+
+/** Step 3 of the verification: depth, principal and name. */
+export function lineageFault(parent: DelegationClaims, child: DelegationClaims): string | undefined {
   return (
     depthFault(parent, child) ??
     (child.sub === parent.sub ? undefined : `the principal is ${child.sub}, and ${parent.sub} above it`) ??
-    nameFault(parent.client_id, child.client_id) ??
-    scopeFault(parent, child) ??
-    constraintFault(detailOf(parent).constraints, detailOf(child).constraints) ??
-    audienceFault(parent, child) ??
-    timeFault(parent, child)
+    nameFault(parent.client_id, child.client_id)
   );
+}
+
+/** Step 4: scopes and constraints. */
+export function authorityFault(parent: DelegationClaims, child: DelegationClaims): string | undefined {
+  return (
+    scopeFault(parent, child) ?? constraintFault(detailOf(parent).constraints, detailOf(child).constraints)
+  );
+}
+
+/** Step 5: for whom and how long. */
+export function reachFault(parent: DelegationClaims, child: DelegationClaims): string | undefined {
+  return audienceFault(parent, child) ?? timeFault(parent, child);
 }
 
 function depthFault(parent: DelegationClaims, child: DelegationClaims): string | undefined {
