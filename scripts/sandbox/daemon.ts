@@ -2,7 +2,7 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdir, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { stringify } from 'smol-toml';
@@ -11,6 +11,9 @@ import { programEnvironment, programFile } from './programs.ts';
 import type { SandboxIssuer } from './issuer.ts';
 import type { SofthsmToken } from './softhsm.ts';
 import { exists } from './exists.ts';
+
+/** The set that a fresh installation begins with; the sandbox's user may change their copy of it. */
+const OWNER_POLICIES = join(import.meta.dirname, '..', '..', 'policies', 'owner.cedar');
 
 export interface SandboxDaemonOptions {
   readonly dir: string;
@@ -65,11 +68,16 @@ export async function provisionDaemon(options: SandboxDaemonOptions): Promise<Sa
     // The sandbox's own user may do everything that anybody may; see docs/configuration.md for real rules.
     policy: {
       create: [{ uids: [uid], names: ['*'] }],
-      roles: { operate: [{ uids: [uid] }] },
+      roles: { operate: [{ uids: [uid] }], approve: [{ uids: [uid] }], policy: [{ uids: [uid] }] },
+      directory: file('policy.d'),
       quote: [{ uids: [uid] }],
       jwt_types: ['*'],
     },
   };
+  if (!(await exists(file('policy.d')))) {
+    await mkdir(file('policy.d'), { mode: 0o755 });
+    await copyFile(OWNER_POLICIES, join(file('policy.d'), 'owner.cedar'));
+  }
   await writeFile(file('agentkeyd.toml'), stringify(config), { mode: 0o600 });
   return { configFile: file('agentkeyd.toml'), socket, adminSocket, pinFile: file('pin') };
 }

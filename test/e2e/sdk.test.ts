@@ -289,7 +289,10 @@ describe('signers for other libraries', () => {
     const uid = process.getuid?.() ?? 0;
     const names = ['es256', 'es384', 'ed25519'] as const;
     const policy = { create: [{ uids: [uid], names: ['*'] }], allow_raw: [...names] };
-    const daemon = await startDaemon({ softhsm, config: { policy } });
+    const policies = {
+      'raw.cedar': '@id("raw") permit (principal, action == Action::"raw", resource);',
+    };
+    const daemon = await startDaemon({ softhsm, config: { policy }, policies });
     const local = connect({ socketPath: daemon.socketPath });
     const make = (name: string, algorithm: Algorithm): Promise<AgentHandle> =>
       local.createAgent({ name, backend: 'pkcs11', algorithm });

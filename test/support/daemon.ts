@@ -2,7 +2,7 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdir, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { stringify } from 'smol-toml';
 import { programFile } from '../../scripts/sandbox/programs.ts';
@@ -17,6 +17,8 @@ export interface TestDaemonOptions {
   readonly issuer?: { readonly url: string; readonly caFile: string };
   /** Sections that are added to the configuration, or take the place of its own. */
   readonly config?: Readonly<Record<string, unknown>>;
+  /** Policy files by name, beside the shipped one for owners; without them the shipped set is in force. */
+  readonly policies?: Readonly<Record<string, string>>;
   /** Where `config` put the sockets, if it did. */
   readonly paths?: { readonly shared: string; readonly admin: string };
   /** Environment beside what a daemon needs. */
@@ -66,6 +68,7 @@ export async function startDaemon(options: TestDaemonOptions = {}): Promise<Test
   await mkdir(at('a'));
   await writeFile(at('secret'), randomBytes(32), { mode: 0o600 });
   await writeFile(at('pin'), `${USER_PIN}\n`, { mode: 0o600 });
+  if (options.policies !== undefined) await writePolicies(at('policy.d'), options.policies);
   await writeFile(at('agentkeyd.toml'), stringify(configuration(options, at)));
   const daemon = new DaemonProcess(temp, options);
   if (options.start !== false) {
@@ -79,10 +82,21 @@ export async function startDaemon(options: TestDaemonOptions = {}): Promise<Test
   return daemon;
 }
 
+const OWNER_POLICIES = join(import.meta.dirname, '..', '..', 'policies', 'owner.cedar');
+
+/** A policy set: the shipped file for owners, and these beside it. */
+async function writePolicies(directory: string, files: Readonly<Record<string, string>>): Promise<void> {
+  await mkdir(directory, { mode: 0o755 });
+  await copyFile(OWNER_POLICIES, join(directory, 'owner.cedar'));
+  for (const [name, text] of Object.entries(files)) {
+    await writeFile(join(directory, name), text, { mode: 0o644 });
+  }
+}
+
 function configuration(options: TestDaemonOptions, at: (name: string) => string): Record<string, unknown> {
   const uid = process.getuid?.() ?? 0;
-  const { tpm, softhsm, issuer } = options;
-  return {
+  const { tpm, softhsm, issuer, policies } = options;
+  const config = {
     state: { directory: at('state') },
     sockets: { shared: at('s'), admin: at('a/s') },
     secret: { file: at('secret') },
@@ -107,6 +121,9 @@ function configuration(options: TestDaemonOptions, at: (name: string) => string)
     ...(issuer === undefined ? {} : { issuer: { url: issuer.url, ca_file: issuer.caFile } }),
     ...options.config,
   };
+  return policies === undefined
+    ? config
+    : { ...config, policy: { ...(config.policy as object), directory: at('policy.d') } };
 }
 
 class DaemonProcess implements TestDaemon {
