@@ -150,6 +150,7 @@ function credentialsView({ issued }: CredentialRecord, fault: KeydError | undefi
     wit: issued.wit ?? null,
     agentToken: issued.agentToken ?? null,
     ear: issued.ear,
+    grant: issued.grant ?? null,
     assurance: issued.assurance,
     developmentPolicy: issued.developmentPolicy ?? null,
     expiresAt,

@@ -13,7 +13,7 @@ import { enrolHost } from './enrolment.ts';
 import type { CredentialRecord, HostRecord, IssuanceStore } from './issuance-store.ts';
 import { IssuerChannel, type IssuerEndpoint } from './issuer-channel.ts';
 import { CREDENTIAL_KINDS, type CredentialKind, type IssuedCredentials } from '../wire/issuance/issue.ts';
-import { obtainCredentials, type CsrBuilder, type IssuableAgent } from './issuing.ts';
+import { mayHoldGrant, obtainCredentials, type CsrBuilder, type IssuableAgent } from './issuing.ts';
 import { reattestHost } from './reattestation.ts';
 import { RenewalLoop } from './renewal-loop.ts';
 
@@ -203,7 +203,11 @@ export class IssuanceService {
     if (record?.kid !== agent.kid) return undefined;
     // A token from before policy let the key sign raw octets is served no more.
     const allowed = this.#parts.credentialKinds(agent);
-    return heldKinds(record.issued).every((kind) => allowed.includes(kind)) ? record : undefined;
+    const { grant } = record.issued;
+    const isAllowed =
+      heldKinds(record.issued).every((kind) => allowed.includes(kind)) &&
+      (grant === undefined || mayHoldGrant(agent, allowed));
+    return isAllowed ? record : undefined;
   }
 
   async #exchange<T>(target: string, work: (channel: IssuerChannel) => Promise<T>): Promise<T> {

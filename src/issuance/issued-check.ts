@@ -1,24 +1,39 @@
 /** What comes back is for this key, under the pinned keys of this issuer; anything else is not kept. */
 import { X509Certificate } from 'node:crypto';
 import { importJWK, jwtVerify } from 'jose';
+import { verifyChain, type Chain } from '../delegation/chain.ts';
 import type { IssuedCredentials } from '../wire/issuance/issue.ts';
 import type { IssuerMetadata } from '../wire/issuance/metadata.ts';
 import { jwkThumbprint, parsePublicJwk, type PublicJwk } from '../wire/jwk.ts';
-import { KeydError } from '../wire/problem.ts';
+import { asKeydError, KeydError } from '../wire/problem.ts';
+
+/** Who asked, and what it may be given. */
+export interface IssuedTo {
+  readonly publicJwk: PublicJwk;
+  /** SPIFFE ID. */
+  readonly uri: string;
+  /** DT₀ is for root agents whose keys sign no raw octets. */
+  readonly mayHoldGrant: boolean;
+  readonly nowMs: number;
+}
+
+/** Clocks of issuer and host may differ by this much. */
+const CLOCK_SKEW_SECONDS = 60;
 
 /** @throws KeydError `issuer_refused` */
 export async function checkIssued(
   issued: IssuedCredentials,
   issuer: IssuerMetadata,
-  agentKey: PublicJwk,
-  uri: string,
+  to: IssuedTo,
 ): Promise<void> {
+  const { publicJwk: agentKey, uri } = to;
   if (issued.spiffeId !== uri) refuse(`are for ${issued.spiffeId}, not ${uri}`);
   if (issued.x509 !== undefined) checkCertificate(issued.x509, issuer, agentKey, uri);
   if (issued.wit !== undefined) await checkToken(issued.wit, issuer, issuer.keys.wit, agentKey, 'WIT');
   if (issued.agentToken !== undefined) {
     await checkToken(issued.agentToken, issuer, issuer.keys.agentToken, agentKey, 'agent token');
   }
+  if (issued.grant !== undefined) checkGrant(issued.grant, issuer, to);
 }
 
 function checkCertificate(
@@ -59,6 +74,33 @@ async function checkToken(
   if (jwkThumbprint(parsePublicJwk(confirmed, `${what} cnf.jwk`)) !== jwkThumbprint(agentKey)) {
     refuse(`have a ${what} for another key`);
   }
+}
+
+/** Whether a grant that no person approved counts is for policy to say, at its use. */
+function checkGrant(grant: string, issuer: IssuerMetadata, to: IssuedTo): void {
+  if (!to.mayHoldGrant) refuse('have a grant that this agent may not hold');
+  let chain: Chain;
+  try {
+    chain = verifyChain([grant], {
+      grantKeys: [issuer.keys.grant],
+      issuer: issuer.issuer,
+      trustDomain: issuer.trustDomain,
+      allowDevelopment: true,
+      nowSeconds: Math.floor(to.nowMs / 1000),
+      clockSkewSeconds: CLOCK_SKEW_SECONDS,
+    });
+  } catch (thrown) {
+    throw new KeydError(
+      'issuer_refused',
+      `the issued grant does not verify: ${asKeydError(thrown).message}`,
+      {
+        cause: thrown,
+      },
+    );
+  }
+  const { client_id: holder, cnf } = chain.leaf.claims;
+  if (holder !== to.uri) refuse(`have a grant for ${holder}, not ${to.uri}`);
+  if (cnf.jkt !== jwkThumbprint(to.publicJwk)) refuse('have a grant for another key');
 }
 
 function refuse(reason: string): never {

@@ -99,8 +99,18 @@ export async function obtainCredentials(input: IssuingInput): Promise<IssuedCred
     await postSigned(channel, hostBackend, hostKey, ISSUE_PATH, m7, input.nowMs),
     'issuer_refused',
   );
-  await checkIssued(issued, host.issuer, agent.publicJwk, uri);
+  await checkIssued(issued, host.issuer, {
+    publicJwk: agent.publicJwk,
+    uri,
+    mayHoldGrant: mayHoldGrant(agent, input.kinds),
+    nowMs: input.nowMs,
+  });
   return issued;
+}
+
+/** Whether DT₀ is for this agent: a root agent, and one that may have more than a certificate (S1). */
+export function mayHoldGrant({ name }: IssuableAgent, kinds: readonly CredentialKind[]): boolean {
+  return parseAgentName(name).depth === 0 && kinds.some((kind) => kind !== 'x509');
 }
 
 async function signedCsr(input: IssuingInput, uri: string): Promise<Uint8Array> {

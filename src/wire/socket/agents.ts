@@ -62,6 +62,8 @@ export interface CredentialsView {
   readonly wit: string | null;
   readonly agentToken: string | null;
   readonly ear: string | null;
+  /** DT₀, what the principal lets a root agent do; null where nothing is granted. */
+  readonly grant: string | null;
   readonly assurance: AssuranceLevel;
   readonly developmentPolicy: string | null;
   readonly expiresAt: string | null;

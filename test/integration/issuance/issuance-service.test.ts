@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { connect, createServer as createTlsServer, type TLSSocket } from 'node:tls';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { parseDelegationToken } from '../../../src/delegation/claims.ts';
 import { jwkThumbprint } from '../../../src/wire/jwk.ts';
 import { MemoryIssuanceStore, Scenario } from './scenario.ts';
 
@@ -33,6 +34,24 @@ describe('enrolment and issuance', () => {
     const leaf = new X509Certificate(issued.x509?.[0] ?? '');
     expect(leaf.publicKey.export({ format: 'jwk' })).toMatchObject({ kty: 'EC' });
     expect(service.credentials(agent)?.kid).toBe(agent.kid);
+    const { claims } = parseDelegationToken(issued.grant ?? '', true);
+    expect(claims).toMatchObject({ client_id: issued.spiffeId, cnf: { jkt: agent.kid } });
+  });
+
+  it('S2: keeps nothing that comes with a grant by another key than the pinned one', async () => {
+    const store = new MemoryIssuanceStore();
+    const service = scenario.service(store);
+    await service.attest();
+    const host = store.record;
+    if (host === undefined) throw new Error('no host record');
+    const { issuer } = host;
+    store.record = { ...host, issuer: { ...issuer, keys: { ...issuer.keys, grant: issuer.keys.status } } };
+    const agent = await scenario.agent('pay-regranted');
+    await expect(service.obtain(agent)).rejects.toMatchObject({
+      code: 'issuer_refused',
+      message: expect.stringContaining('grant') as string,
+    });
+    expect(store.issued.size).toBe(0);
   });
 
   it('keeps the host keys it has, and re-attests instead of enrolling again', async () => {
@@ -100,6 +119,7 @@ describe('S1: an agent whose key signs raw octets', () => {
     const { issued } = await service.obtain(agent);
     expect(issued).not.toHaveProperty('wit');
     expect(issued).not.toHaveProperty('agentToken');
+    expect(issued).not.toHaveProperty('grant');
     expect(issued.x509).toHaveLength(1);
     expect(service.credentials(agent)).toBeDefined();
   });

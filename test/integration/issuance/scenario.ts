@@ -7,6 +7,7 @@ import { silentLogger } from '../../../src/base/logger.ts';
 import { IssuanceService, type IssuanceConfig } from '../../../src/issuance/issuance-service.ts';
 import type { CredentialRecord, HostRecord, IssuanceStore } from '../../../src/issuance/issuance-store.ts';
 import type { IssuableAgent } from '../../../src/issuance/issuing.ts';
+import { SANDBOX_GRANT } from '../../../scripts/sandbox/issuer.ts';
 import { buildAgentCsr } from '../../../src/signing/certification-request.ts';
 import { CREDENTIAL_KINDS } from '../../../src/wire/issuance/issue.ts';
 import { jwkThumbprint } from '../../../src/wire/jwk.ts';
@@ -71,6 +72,7 @@ export class Scenario {
         .digest('hex'),
       namePatterns: ['pay-*'],
       principal: 'ops@example.test',
+      grant: SANDBOX_GRANT,
     });
     return new Scenario(swtpm, backend, issuer, url);
   }
