@@ -36,6 +36,8 @@ export interface IssuanceParts {
   readonly buildCsr: CsrBuilder;
   /** What this agent may hold: one whose key signs raw octets holds no token (S1). */
   readonly credentialKinds: (agent: IssuableAgent) => readonly CredentialKind[];
+  /** The tokens that delegate to a sub-agent's present key, DT₀ first; undefined for a root agent. */
+  readonly chain?: (agent: IssuableAgent) => readonly string[] | undefined;
   readonly logger: Logger;
   readonly now?: () => number;
 }
@@ -156,6 +158,13 @@ export class IssuanceService {
       if (host === undefined || hostKey === undefined) {
         throw new KeydError('not_enrolled', 'this host is not enrolled yet; see `agentkey host status`');
       }
+      const chain = this.#parts.chain?.(agent);
+      if (chain === undefined && agent.name.includes('+')) {
+        throw new KeydError(
+          'credential_unavailable',
+          `there is no chain yet that delegates to ${agent.name}`,
+        );
+      }
       const issued = await obtainCredentials({
         ...this.#common(channel),
         host,
@@ -164,6 +173,7 @@ export class IssuanceService {
         agent,
         agentBackend: this.#parts.backend(agent.backend),
         kinds: this.#parts.credentialKinds(agent),
+        chain,
         ttlSeconds: this.#parts.config.ttlSeconds,
         buildCsr: this.#parts.buildCsr,
       });

@@ -57,6 +57,8 @@ export interface IssuingInput {
   readonly agent: IssuableAgent;
   readonly kinds: readonly CredentialKind[];
   readonly ttlSeconds: number;
+  /** Of a sub-agent: the tokens that delegate to its present key, DT₀ first. */
+  readonly chain: readonly string[] | undefined;
   readonly buildCsr: CsrBuilder;
   readonly channel: IssuerChannel;
   readonly channelBinding: ChannelBinding;
@@ -72,6 +74,7 @@ export async function obtainCredentials(input: IssuingInput): Promise<IssuedCred
     name: agent.name,
     creds: input.kinds,
     ttlSeconds: input.ttlSeconds,
+    ...(input.chain === undefined ? {} : { chain: input.chain }),
   };
   const m6 = parse(
     issueChallenge,

@@ -1,6 +1,6 @@
 /** Message C: credentials for one key, certified for exactly this request (docs/protocol.md). */
 import { createHash } from 'node:crypto';
-import { aauthId, parseAgentName, spiffeId } from '../wire/agent-name.ts';
+import { aauthId, parseAgentName, spiffeId, type AgentName } from '../wire/agent-name.ts';
 import { encodeBase64url } from '../wire/base64url.ts';
 import { object, oneOf, parse } from '../wire/check.ts';
 import {
@@ -17,11 +17,15 @@ import { grantInForce, type RootGrant } from './credentials/root-grant.ts';
 import { issueCredentials, type IssuanceFacts } from './credentials/issue-credentials.ts';
 import type { ApprovedHost } from './host-registry.ts';
 import { nowSeconds, QUOTED_PCRS, QUOTED_PCRS_JSON, type IssuerContext } from './issuer-context.ts';
+import type { IssuanceEntry } from './store/issuance-log.ts';
 import type { EnrolledHost } from './store/host-records.ts';
 import { appraiseKey, type KeyAppraisal } from './verifier/appraise-key.ts';
 import { mayIssue } from './verifier/host-policy.ts';
+import { checkSubAgentChain, type SubAgentRules } from './verifier/sub-agent-chain.ts';
 
 const HOUR_SECONDS = 3600;
+/** Links are dated by the host's clock. */
+const CLOCK_SKEW_SECONDS = 60;
 
 const issueSession = object({
   req: credentialRequest,
@@ -47,6 +51,7 @@ export async function beginIssuance(
     issuedInLastHour: await issuedLately(context, approved),
   });
   if (reason !== undefined) throw new KeydError('name_not_permitted', reason);
+  if (req.chain !== undefined) checkSubAgentChain(approved, req, subAgentRules(context, approved, now));
   // A host that is late with its re-attestation shows here what it has become.
   const late = now >= host.attestedAtSeconds + context.config.lifetimes.reattestSeconds;
   const quote = late ? 'required' : 'reuse';
@@ -84,6 +89,7 @@ export async function finishIssuance(
     challenge,
     exporter,
     issuedInLastHour: await issuedLately(context, approved),
+    subAgents: subAgentRules(context, approved, now),
     nowSeconds: now,
   });
   await context.store.hosts.rememberBoot(host.akId, appraised.boot);
@@ -96,15 +102,27 @@ export async function finishIssuance(
     req,
     spiffeId: spiffeId(context.config.trustDomain, approved.label, name),
     aauthId: aauthId(approved.label, name, context.config.aauthDomain) ?? undefined,
+    parentAgent: parentAgent(context, approved, name),
     akId: host.akId,
     nonce: challenge.claims.nonce,
     appraised,
     grant: rootGrantFor(context, approved, req),
     issuedAtSeconds: now,
-    // Never past the standing: a host that fails re-attestation is silent within the hour.
-    expiresAtSeconds: Math.min(now + req.ttlSeconds, host.standingEndsAtSeconds),
+    // Never past the standing: a host that fails re-attestation is silent within the hour. Nor past the chain.
+    expiresAtSeconds: Math.min(
+      now + req.ttlSeconds,
+      host.standingEndsAtSeconds,
+      appraised.chain?.expiresAtSeconds ?? Infinity,
+    ),
   };
   return record(context, host, approved, body, facts, appraised);
+}
+
+/** AAuth knows one level of sub-agents, and what is below has no name there. */
+function parentAgent(context: IssuerContext, { label }: ApprovedHost, name: AgentName): string | undefined {
+  if (name.depth !== 1) return undefined;
+  const parent = parseAgentName(name.segments[0] ?? '');
+  return aauthId(label, parent, context.config.aauthDomain) ?? undefined;
 }
 
 /** Signs, appends to the log, and only then gives out. */
@@ -132,7 +150,7 @@ async function record(
     ...(credentials.developmentPolicy === undefined
       ? {}
       : { developmentPolicy: credentials.developmentPolicy }),
-    ...(facts.grant === undefined ? {} : { grantId: facts.grant.id }),
+    ...grantOf(facts),
     evidenceSha256: encodeBase64url(createHash('sha256').update(body).digest()),
     ...hashes,
   });
@@ -161,6 +179,38 @@ function rootGrantFor(
   const isCertificateOnly = req.creds.every((kind) => kind === 'x509');
   const isRoot = parseAgentName(req.name).depth === 0;
   return isRoot && !isCertificateOnly ? grantInForce(context.config, approved) : undefined;
+}
+
+/** Delegations below the grant of this host that is in force. */
+function subAgentRules(
+  { config, keys }: IssuerContext,
+  approved: ApprovedHost,
+  now: number,
+): SubAgentRules | undefined {
+  const grant = grantInForce(config, approved);
+  if (grant === undefined) return undefined;
+  return {
+    grantKeys: [keys.publicJwk('grant')],
+    issuer: config.issuer,
+    trustDomain: config.trustDomain,
+    allowDevelopment: config.developmentGrants,
+    nowSeconds: now,
+    clockSkewSeconds: CLOCK_SKEW_SECONDS,
+    grantId: grant.id,
+    terms: grant.terms,
+  };
+}
+
+function grantOf({ grant, appraised }: IssuanceFacts): Pick<IssuanceEntry, 'grantId' | 'parentThumbprint'> {
+  const { chain } = appraised;
+  if (chain !== undefined) {
+    const parent = chain.tokens.at(-2);
+    return {
+      grantId: chain.root.claims.jti,
+      ...(parent === undefined ? {} : { parentThumbprint: parent.claims.cnf.jkt }),
+    };
+  }
+  return grant === undefined ? {} : { grantId: grant.id };
 }
 
 function approvedHost(context: IssuerContext, host: EnrolledHost): ApprovedHost {

@@ -15,6 +15,8 @@ export interface IssuanceFacts {
   readonly spiffeId: string;
   /** Undefined below depth 1: AAuth has no name for such agents. */
   readonly aauthId: string | undefined;
+  /** AAuth identifier of the agent above a sub-agent. */
+  readonly parentAgent: string | undefined;
   readonly akId: string;
   /** Of the challenge that the evidence answered. */
   readonly nonce: string;
@@ -44,7 +46,12 @@ export async function issueCredentials(
     key: { assessment: appraised.key, thumbprint: jwkThumbprint(appraised.jwk) },
   };
   const ear = await signEar(context, facts, described);
-  const attestation = { ...attestationClaimOf(described), earHash: tokenHash(ear) };
+  const parent = appraised.chain?.tokens.at(-2)?.claims.cnf.jkt;
+  const attestation = {
+    ...attestationClaimOf(described),
+    earHash: tokenHash(ear),
+    ...(parent === undefined ? {} : { parent }),
+  };
   const wanted = new Set(req.creds);
   const token = (subject: string): TokenRequest => ({
     issuer: context.config.issuer,
@@ -71,7 +78,9 @@ export async function issueCredentials(
         )
       : undefined,
     wanted.has('wit') ? issueWit(context.keys, token(spiffeId)) : undefined,
-    wanted.has('aauth') && aauthId !== undefined ? issueAgentToken(context.keys, token(aauthId)) : undefined,
+    wanted.has('aauth') && aauthId !== undefined
+      ? issueAgentToken(context.keys, { ...token(aauthId), parentAgent: facts.parentAgent })
+      : undefined,
     facts.grant === undefined
       ? undefined
       : issueRootGrant(context.keys, context.config.issuer, facts.grant, {

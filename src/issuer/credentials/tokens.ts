@@ -17,6 +17,8 @@ export interface TokenRequest {
   readonly subject: string;
   readonly publicJwk: PublicJwk;
   readonly attestation: AttestationClaim;
+  /** Of a sub-agent's agent token: the AAuth identifier of the agent above it. */
+  readonly parentAgent?: string | undefined;
   readonly issuedAtSeconds: number;
   readonly expiresAtSeconds: number;
 }
@@ -37,7 +39,12 @@ export async function issueWit(keys: SigningKeys, request: TokenRequest): Promis
 /** An AAuth agent token; verifiers find the key through `<iss>/.well-known/aauth-agent.json` (`dwk`). */
 export async function issueAgentToken(keys: SigningKeys, request: TokenRequest): Promise<IssuedToken> {
   const jti = randomUUID();
-  const claims = { ...commonClaims(request, jti), dwk: AGENT_TOKEN_DWK };
+  const { parentAgent } = request;
+  const claims = {
+    ...commonClaims(request, jti),
+    dwk: AGENT_TOKEN_DWK,
+    ...(parentAgent === undefined ? {} : { parent_agent: parentAgent }),
+  };
   const token = await keys.signJwt('agentToken', AGENT_TOKEN_TYP, claims);
   return { token, jti };
 }

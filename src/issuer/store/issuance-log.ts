@@ -28,6 +28,8 @@ export interface IssuanceEntry {
   /** `jti` of the root grant that the agent acts under, and hash of the DT₀ that was issued. */
   readonly grantId?: string;
   readonly grantSha256?: string;
+  /** Of a sub-agent: the key that delegated to it. */
+  readonly parentThumbprint?: string;
 }
 
 export interface LoggedIssuance {
@@ -36,6 +38,8 @@ export interface LoggedIssuance {
 }
 
 const MAX_NAMES_PER_HOST = 10_000;
+/** Agents make sub-agents by themselves: they use up no name of an agent that a person makes. */
+const MAX_SUB_AGENT_NAMES_PER_HOST = 100_000;
 
 export class IssuanceLog {
   readonly #database: DatabaseSync;
@@ -143,11 +147,16 @@ export class IssuanceLog {
   }
 
   #addName(hostLabel: string, name: string, agentId: string, nowSeconds: number): void {
+    const isSubAgent = name.includes('+');
+    const most = isSubAgent ? MAX_SUB_AGENT_NAMES_PER_HOST : MAX_NAMES_PER_HOST;
     const row = this.#database
-      .prepare('SELECT count(*) AS n FROM agent_names WHERE host_label = ?')
-      .get(hostLabel);
-    if (integerOf(row ?? {}, 'n') >= MAX_NAMES_PER_HOST) {
-      throw new KeydError('name_not_permitted', `this host has used its ${MAX_NAMES_PER_HOST} agent names`);
+      .prepare("SELECT count(*) AS n FROM agent_names WHERE host_label = ? AND (instr(name, '+') > 0) = ?")
+      .get(hostLabel, isSubAgent ? 1 : 0);
+    if (integerOf(row ?? {}, 'n') >= most) {
+      throw new KeydError(
+        'name_not_permitted',
+        `this host has used its ${most} ${isSubAgent ? 'sub-agent' : 'agent'} names`,
+      );
     }
     this.#database
       .prepare('INSERT INTO agent_names (host_label, name, agent_id, bound_at) VALUES (?, ?, ?, ?)')

@@ -1,6 +1,7 @@
 /** Message C: may this key have these credentials? Certify proves where it lives, the CSR that it can be used. */
 import { issueBound, type CredentialRequest, type IssueRequest } from '../../wire/issuance/issue.ts';
-import type { PublicJwk } from '../../wire/jwk.ts';
+import type { Chain } from '../../delegation/chain.ts';
+import { jwkThumbprint, type PublicJwk } from '../../wire/jwk.ts';
 import { publicKeyObject } from '../../wire/public-key.ts';
 import type { Attest, QuoteAttest } from '../../wire/tpm/attest.ts';
 import type { PcrSelection } from '../../wire/tpm/pcr-selection.ts';
@@ -20,6 +21,7 @@ import { Appraisal, type CheckNumber } from './checks.ts';
 import { checkChallenge, type ConsumedChallenge } from './consumed-challenge.ts';
 import { checkPermission, registeredToken, type HostRecord } from './host-policy.ts';
 import { judgeStanding, type HostStanding } from './host-standing.ts';
+import type { SubAgentRules } from './sub-agent-chain.ts';
 import { checkQuotedPcrs, checkQuoteSignature } from './quote.ts';
 
 export interface KeyAppraisalInput {
@@ -39,12 +41,16 @@ export interface KeyAppraisalInput {
   /** TLS exporter of the connection that carried M7; undefined where TLS ends before the issuer. */
   readonly exporter: Uint8Array | undefined;
   readonly issuedInLastHour: number;
+  /** Whose delegations count; undefined where nothing is granted on this host. */
+  readonly subAgents: SubAgentRules | undefined;
   readonly nowSeconds: number;
 }
 
 export interface KeyAppraisal {
   readonly jwk: PublicJwk;
   readonly heldBy: 'tpm' | 'token';
+  /** Of a sub-agent. */
+  readonly chain: Chain | undefined;
   /** About the host's TPM. */
   readonly host: Assessment;
   /** About this key; its level is the credential's. */
@@ -111,10 +117,16 @@ export function appraiseKey(input: KeyAppraisalInput): KeyAppraisal {
   if (quote !== undefined && issue.quote !== undefined) {
     checkQuotedPcrs(appraisal, ak, quote, input.pcrSelection, issue.quote.pcrs);
   }
-  checkPermission(appraisal, host, { request, issuedInLastHour: input.issuedInLastHour });
+  const chain = checkPermission(appraisal, host, {
+    request,
+    issuedInLastHour: input.issuedInLastHour,
+    keyThumbprint: jwkThumbprint(jwk),
+    subAgents: input.subAgents,
+  });
   return {
     jwk,
     heldBy: subject.kind,
+    chain,
     host: hostAssessment,
     key,
     boot,

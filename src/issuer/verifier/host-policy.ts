@@ -1,7 +1,9 @@
 /** What an approved host may have (checks 7 and 27): the record that an operator's approval writes. */
+import type { Chain } from '../../delegation/chain.ts';
 import { matchesNamePattern, parseAgentName } from '../../wire/agent-name.ts';
 import type { CredentialKind, CredentialRequest } from '../../wire/issuance/issue.ts';
 import type { Appraisal } from './checks.ts';
+import { checkSubAgentChain, type SubAgentRules } from './sub-agent-chain.ts';
 
 /** A PKCS#11 token that the operator registered for a host, as its CK_TOKEN_INFO says, without padding. */
 export interface RegisteredToken {
@@ -54,9 +56,13 @@ export function checkKnownHost(
 export function mayIssue(host: HostRecord, facts: IssueFacts): string | undefined {
   const { request } = facts;
   const name = parseAgentName(request.name);
-  if (name.depth > 0) return `${name.text} is a sub-agent; those are made by delegation, not by issuance`;
-  if (!host.namePatterns.some((pattern) => matchesNamePattern(pattern, name))) {
-    return `the name ${name.text} is outside the patterns of ${host.label}: ${host.namePatterns.join(', ') || 'none'}`;
+  if (name.depth > 0 && request.chain === undefined) {
+    return `${name.text} is a sub-agent; its request carries the chain that delegates to it`;
+  }
+  if (name.depth === 0 && request.chain !== undefined) return `${name.text} is no sub-agent and has no chain`;
+  const root = parseAgentName(name.segments[0] ?? '');
+  if (!host.namePatterns.some((pattern) => matchesNamePattern(pattern, root))) {
+    return `the name ${root.text} is outside the patterns of ${host.label}: ${host.namePatterns.join(', ') || 'none'}`;
   }
   const kind = request.creds.find((credential) => !host.profiles.includes(credential));
   if (kind !== undefined) return `${host.label} may not have ${kind} credentials`;
@@ -70,11 +76,27 @@ export function mayIssue(host: HostRecord, facts: IssueFacts): string | undefine
   return undefined;
 }
 
-/** Check 27. @throws KeydError `name_not_permitted`, `invalid_name` */
-export function checkPermission(appraisal: Appraisal, host: HostRecord, facts: IssueFacts): void {
-  appraisal.check(27, (verdict) => {
+/** What check 27 asks beside the record: the key, and whose chains count. */
+export interface Permission extends IssueFacts {
+  readonly keyThumbprint: string;
+  readonly subAgents: SubAgentRules | undefined;
+}
+
+/** Check 27; gives a sub-agent's chain. @throws KeydError `name_not_permitted`, `invalid_name` */
+export function checkPermission(
+  appraisal: Appraisal,
+  host: HostRecord,
+  facts: Permission,
+): Chain | undefined {
+  return appraisal.check(27, (verdict) => {
     const reason = mayIssue(host, facts);
-    if (reason !== undefined) verdict.deny(reason, 'name_not_permitted');
+    if (reason !== undefined) return verdict.deny(reason, 'name_not_permitted');
+    if (facts.request.chain === undefined) return undefined;
+    const chain = checkSubAgentChain(host, facts.request, facts.subAgents);
+    if (chain.leaf.claims.cnf.jkt !== facts.keyThumbprint) {
+      return verdict.deny('the chain delegates to another key', 'name_not_permitted');
+    }
+    return chain;
   });
 }
 

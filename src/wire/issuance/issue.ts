@@ -19,6 +19,8 @@ export const credentialRequest = object({
   name: text({ maxLength: 255 }),
   creds: array(oneOf(CREDENTIAL_KINDS), { min: 1, max: 3 }),
   ttlSeconds: integer({ min: 60, max: 86_400 }),
+  /** Of a sub-agent: the tokens that delegate to it, compact, DT₀ first. */
+  chain: optional(array(compactJws, { min: 2, max: 10 })),
 });
 export type CredentialRequest = Infer<typeof credentialRequest>;
 

@@ -108,6 +108,36 @@ describe('enrolment and issuance', () => {
   });
 });
 
+describe('a sub-agent', () => {
+  it('gets credentials by the chain that its parent’s key signed, and none before there is one', async () => {
+    const service = scenario.service(new MemoryIssuanceStore());
+    await service.attest();
+    const parent = await scenario.agent('pay-parent');
+    const { grant } = (await service.obtain(parent)).issued;
+    const child = await scenario.agent('pay-parent+w1');
+    await expect(service.obtain(child)).rejects.toMatchObject({ code: 'credential_unavailable' });
+    scenario.chains.set(child.id, await scenario.delegate([grant ?? ''], parent, child));
+    const { issued } = await service.obtain(child);
+    expect(issued.spiffeId).toBe('spiffe://sandbox.test/agent/node-1/pay-parent/w1');
+    expect(issued).not.toHaveProperty('grant');
+    expect(service.credentials(child)?.kid).toBe(child.kid);
+  });
+
+  it('S18: gets none for a key that replaced the one in its chain', async () => {
+    const service = scenario.service(new MemoryIssuanceStore());
+    await service.attest();
+    const parent = await scenario.agent('pay-parent-2');
+    const { grant } = (await service.obtain(parent)).issued;
+    const child = await scenario.agent('pay-parent-2+w1');
+    scenario.chains.set(child.id, await scenario.delegate([grant ?? ''], parent, child));
+    const replaced = await scenario.agent(child.name, child.id);
+    await expect(service.obtain(replaced)).rejects.toMatchObject({
+      code: 'issuer_refused',
+      message: expect.stringContaining('another key') as string,
+    });
+  });
+});
+
 describe('S1: an agent whose key signs raw octets', () => {
   it('asks for a certificate only, and loses the tokens it had before', async () => {
     const service = scenario.service(new MemoryIssuanceStore());

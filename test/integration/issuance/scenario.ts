@@ -9,6 +9,12 @@ import type { CredentialRecord, HostRecord, IssuanceStore } from '../../../src/i
 import type { IssuableAgent } from '../../../src/issuance/issuing.ts';
 import { SANDBOX_GRANT } from '../../../scripts/sandbox/issuer.ts';
 import { buildAgentCsr } from '../../../src/signing/certification-request.ts';
+import {
+  delegationSigningInput,
+  makeLinkClaims,
+  parseDelegationToken,
+} from '../../../src/delegation/claims.ts';
+import { joinJws } from '../../../src/wire/jws.ts';
 import { CREDENTIAL_KINDS } from '../../../src/wire/issuance/issue.ts';
 import { jwkThumbprint } from '../../../src/wire/jwk.ts';
 import { IssuerFixture } from '../../support/issuer-fixture.ts';
@@ -44,6 +50,8 @@ export class Scenario {
   readonly agents: IssuableAgent[] = [];
   /** Names of agents whose keys may sign raw octets. */
   readonly rawSigners = new Set<string>();
+  /** Tokens that delegate to a sub-agent, by its id. */
+  readonly chains = new Map<string, readonly string[]>();
   /** Added to the daemon's clock, milliseconds. */
   clockOffsetMs = 0;
   readonly #services: IssuanceService[] = [];
@@ -93,6 +101,7 @@ export class Scenario {
       agents: () => this.agents,
       buildCsr: buildAgentCsr,
       credentialKinds: ({ name }) => (this.rawSigners.has(name) ? ['x509'] : CREDENTIAL_KINDS),
+      chain: ({ id }) => this.chains.get(id),
       logger: silentLogger,
       now: () => Date.now() + this.clockOffsetMs,
     });
@@ -108,6 +117,32 @@ export class Scenario {
     });
     const { keyId, publicJwk } = key;
     return { id, name, backend: 'tpm', keyId, kid: jwkThumbprint(publicJwk), publicJwk };
+  }
+
+  /** The chain of a sub-agent of `parent`, whose key in the TPM signs the link. */
+  async delegate(
+    chain: readonly string[],
+    parent: IssuableAgent,
+    child: IssuableAgent,
+  ): Promise<readonly string[]> {
+    const above = parseDelegationToken(chain.at(-1) ?? '', chain.length === 1);
+    const issuedAtSeconds = Math.floor(Date.now() / 1000);
+    const claims = makeLinkClaims(above, {
+      principal: above.claims.sub,
+      clientId: `${above.claims.client_id}/${child.name.slice(parent.name.length + 1)}`,
+      audiences: above.claims.aud,
+      scopes: above.scopes,
+      constraints: above.constraints,
+      issuedAtSeconds,
+      expiresAtSeconds: issuedAtSeconds + 900,
+      jti: randomUUID(),
+      publicJwk: child.publicJwk,
+      depth: above.claims.del_depth + 1,
+      maxDepth: above.claims.del_max_depth,
+    });
+    const input = delegationSigningInput(parent.publicJwk.alg, parent.kid, claims);
+    const signature = await this.backend.sign(parent.keyId, { kind: 'message', octets: Buffer.from(input) });
+    return [...chain, joinJws(input, signature)];
   }
 
   async stop(): Promise<void> {

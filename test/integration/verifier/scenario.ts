@@ -186,6 +186,7 @@ export async function keyInput(
     challenge,
     exporter: EXPORTER,
     issuedInLastHour: 0,
+    subAgents: undefined,
     nowSeconds: NOW,
   };
 }

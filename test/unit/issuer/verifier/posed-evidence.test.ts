@@ -79,6 +79,7 @@ function issue(lie: Lie): KeyAppraisalInput {
     challenge,
     exporter: EXPORTER,
     issuedInLastHour: 0,
+    subAgents: undefined,
     nowSeconds: NOW,
   };
 }

@@ -62,6 +62,7 @@ const honest: KeyAppraisalInput = {
   challenge,
   exporter: EXPORTER,
   issuedInLastHour: 0,
+  subAgents: undefined,
   nowSeconds: NOW,
 };
 
