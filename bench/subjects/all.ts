@@ -42,6 +42,23 @@ export async function startSubjects(
   say: (line: string) => void,
 ): Promise<Subjects> {
   const stops: (() => unknown)[] = [];
+  const stop = async (): Promise<void> => {
+    for (const each of stops.splice(0).toReversed()) await each();
+  };
+  try {
+    return { ...(await start(dir, programs, say, stops)), stop };
+  } catch (thrown) {
+    await stop();
+    throw thrown;
+  }
+}
+
+async function start(
+  dir: string,
+  programs: string,
+  say: (line: string) => void,
+  stops: (() => unknown)[],
+): Promise<Omit<Subjects, 'stop'>> {
   const token = await makeBenchToken(join(dir, 'bench-token'));
   const rawTpmDir = join(dir, 'raw-tpm');
   await manufactureSwtpm(rawTpmDir);
@@ -92,9 +109,6 @@ export async function startSubjects(
   return {
     measurements,
     measureOnce: (short, report) => measureOnce(dir, programs, sandbox, short, report),
-    async stop() {
-      for (const stop of stops.toReversed()) await stop();
-    },
   };
 }
 
@@ -115,6 +129,7 @@ async function startBare(
       sockets: { shared: at('s'), admin: at('a/s') },
       secret: { file: at('secret') },
       pkcs11: { module: token.module, token_label: 'bare', softhsm2_conf: token.conf, pin: { file: at('pin') } },
+      limits: { connections_per_caller: 512, requests_per_caller: 512, queue_per_caller: 512 },
       policy: { create: [{ uids: [uid], names: ['*'] }], jwt_types: ['*'] },
     }),
   );

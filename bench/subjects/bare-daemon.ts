@@ -7,6 +7,7 @@
 import { createLogger } from '../../src/base/logger.ts';
 import { composeDaemon } from '../../src/daemon/compose.ts';
 import { loadConfig } from '../../src/daemon/config.ts';
+import { parseFlags } from '../../src/daemon/flags.ts';
 import type { Recorder } from '../../src/policy/recorder.ts';
 import type { PolicyEngine } from '../../src/policy/verdict.ts';
 
@@ -25,8 +26,8 @@ const RECORD_NOTHING: Recorder = { decision: () => Promise.resolve({ outcome: ()
 
 const [file] = process.argv.slice(2);
 if (file === undefined) throw new Error('usage: bare-daemon.ts CONFIG_FILE');
-const config = loadConfig({ config: file }, process.env);
-const logger = createLogger({ level: 'error' });
+const config = loadConfig(parseFlags(['--config', file]), process.env);
+const logger = createLogger({ name: 'bare', level: 'error' });
 const daemon = await composeDaemon(config, 'bench', logger, { engine: PERMIT_ALL, recorder: RECORD_NOTHING });
 await daemon.start(new Map());
 process.send?.('ready');

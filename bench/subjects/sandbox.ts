@@ -1,7 +1,7 @@
 /** A whole sandbox for the bench: TPM and token in software, issuer, and a daemon with everything on. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { cp, readFile } from 'node:fs/promises';
+import { cp, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -11,6 +11,7 @@ import { call, type DaemonSubject } from './daemon.ts';
 
 const MAIN = fileURLToPath(new URL('../../scripts/sandbox/main.ts', import.meta.url));
 const POLICY = fileURLToPath(new URL('../policies/bench.cedar', import.meta.url));
+const BUDGET_CENTS = 1_000_000_000;
 const START_TIMEOUT_MS = 90_000;
 
 export interface BenchSandbox {
@@ -30,6 +31,11 @@ export async function startBenchSandbox(dir: string): Promise<BenchSandbox> {
     await delay(100);
   }
   const description = await readDescription(file);
+  // A cent a signature: the sandbox's own grant would be spent within minutes.
+  const hosts = join(dir, 'issuer', 'hosts.toml');
+  const text = await readFile(hosts, 'utf8');
+  await writeFile(hosts, text.replace('max_subtree = 1000000', `max_subtree = ${BUDGET_CENTS}`), { mode: 0o600 });
+  process.kill(description.pids['agentkey-issuer'] ?? 0, 'SIGHUP');
   await cp(POLICY, join(dir, 'daemon', 'policy.d', 'bench.cedar'));
   await call(description.adminSocket, 'POST', '/v1/policy/reload');
   return {

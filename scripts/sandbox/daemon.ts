@@ -65,6 +65,8 @@ export async function provisionDaemon(options: SandboxDaemonOptions): Promise<Sa
       pin: { file: file('pin') },
     },
     issuer: { url: options.issuer.url, ca_file: options.issuer.caFile },
+    // One user has all of it: no other's share is to be kept.
+    limits: { connections_per_caller: 512, requests_per_caller: 512, queue_per_caller: 512 },
     // The sandbox's own user may do everything that anybody may; see docs/configuration.md for real rules.
     policy: {
       create: [{ uids: [uid], names: ['*'] }],
