@@ -15,6 +15,7 @@ import { IssuerChannel, type IssuerEndpoint } from './issuer-channel.ts';
 import { CREDENTIAL_KINDS, type CredentialKind, type IssuedCredentials } from '../wire/issuance/issue.ts';
 import { mayHoldGrant, obtainCredentials, type CsrBuilder, type IssuableAgent } from './issuing.ts';
 import { reattestHost } from './reattestation.ts';
+import { IssuerStatusIndices } from './status-indices.ts';
 import { RenewalLoop } from './renewal-loop.ts';
 
 export interface IssuanceConfig {
@@ -180,6 +181,17 @@ export class IssuanceService {
       const record = { agentId: agent.id, kid: agent.kid, issued };
       this.#parts.store.putCredentials(record);
       return record;
+    });
+  }
+
+  /** Indices on the issuer's status lists, for links that agents of this host sign. */
+  statusIndices(): IssuerStatusIndices {
+    const { config, store, tpm } = this.#parts;
+    return new IssuerStatusIndices({
+      endpoint: config.endpoint,
+      tpm,
+      hostKeyId: () => store.host()?.hostKeyId,
+      now: this.#now,
     });
   }
 

@@ -14,6 +14,7 @@ import { issueRoute } from './routes/issue.ts';
 import { jwksRoutes, x509BundleRoute } from './routes/keys.ts';
 import { aauthMetadataRoute, metadataRoute } from './routes/metadata.ts';
 import { reattestChallengeRoute } from './routes/reattest-challenge.ts';
+import { statusIndicesRoute, statusListRoute, statusRevocationsRoute } from './routes/status.ts';
 import { makeLimits, type RouteContext } from './routes/route-context.ts';
 
 /** No route takes a query or needs an encoded character, so a target has one spelling. */
@@ -55,6 +56,9 @@ function routes(routeContext: RouteContext): readonly Route[] {
     reattestChallengeRoute(routeContext),
     issueChallengeRoute(routeContext),
     issueRoute(routeContext),
+    statusIndicesRoute(routeContext),
+    statusRevocationsRoute(routeContext),
+    statusListRoute(context),
     metadataRoute(context),
     aauthMetadataRoute(context),
     ...jwksRoutes(context),

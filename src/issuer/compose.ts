@@ -12,6 +12,7 @@ import type { IssuerContext } from './issuer-context.ts';
 import { readSecret } from './secret-source.ts';
 import { startServer, type TlsMaterial } from './server.ts';
 import { openIssuerBackend, SigningKeys } from './signing-keys.ts';
+import { StatusLists } from './status-lists.ts';
 import { openIssuerStore } from './store/issuer-store.ts';
 
 export interface RunningIssuer {
@@ -58,6 +59,14 @@ export async function startIssuer(
       store,
       hosts,
       challenges: new ChallengeService(keys, store.sessions, config.issuer, config.channelBinding),
+      statusLists: new StatusLists({
+        keys,
+        store: store.statuses,
+        hosts,
+        url: config.url,
+        issuer: config.issuer,
+        nowSeconds: () => Math.floor(nowMs() / 1000),
+      }),
       policy: () => policy,
       nowMs,
       logger,

@@ -6,6 +6,7 @@ import type { ChallengeService } from './challenge-service.ts';
 import type { IssuerConfig } from './config.ts';
 import type { CertificateAuthority } from './credentials/certificate-authority.ts';
 import type { HostRegistry } from './host-registry.ts';
+import type { StatusLists } from './status-lists.ts';
 import type { SigningKeys } from './signing-keys.ts';
 import type { IssuerStore } from './store/issuer-store.ts';
 import type { AppraisalPolicy } from './verifier/appraisal-policy.ts';
@@ -17,6 +18,7 @@ export interface IssuerContext {
   readonly store: IssuerStore;
   readonly hosts: HostRegistry;
   readonly challenges: ChallengeService;
+  readonly statusLists: StatusLists;
   /** As last loaded: SIGHUP reads roots and lists again. */
   readonly policy: () => AppraisalPolicy;
   readonly nowMs: () => number;

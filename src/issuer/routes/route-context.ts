@@ -38,6 +38,10 @@ export function makeLimits(context: IssuerContext): RouteLimits {
  * Counts a request whose signature was verified: nobody else can use up a host's share. Re-attestation has a share
  * of its own, which agents' credentials can not use up (S20).
  */
-export function countHost(limits: RouteLimits, host: EnrolledHost, message: 'attest' | 'issue'): void {
+export function countHost(
+  limits: RouteLimits,
+  host: EnrolledHost,
+  message: 'attest' | 'issue' | 'allocate' | 'revoke',
+): void {
   limits.hostRequests.take(`${message} ${host.akId}`);
 }

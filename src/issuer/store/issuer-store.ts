@@ -6,6 +6,7 @@ import { IssuanceLog } from './issuance-log.ts';
 import { KeyStore } from './key-store.ts';
 import { NonceStore } from './nonce-store.ts';
 import { MIGRATIONS } from './schema.ts';
+import { StatusStore } from './status-store.ts';
 import { SessionStore } from './session-store.ts';
 
 export interface IssuerStore {
@@ -14,6 +15,7 @@ export interface IssuerStore {
   readonly sessions: SessionStore;
   readonly nonces: NonceStore;
   readonly issuances: IssuanceLog;
+  readonly statuses: StatusStore;
   /** Rejects where the state can not be read. */
   check(): Promise<void>;
   close(): void;
@@ -28,6 +30,7 @@ export function openIssuerStore(stateDirectory: string): IssuerStore {
     sessions: new SessionStore(database),
     nonces: new NonceStore(database),
     issuances: new IssuanceLog(database),
+    statuses: new StatusStore(database),
     check: () =>
       new Promise((resolve) => {
         database.prepare('SELECT count(*) FROM issuer_keys').get();

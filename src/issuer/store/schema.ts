@@ -110,4 +110,29 @@ BEGIN SELECT RAISE(ABORT, 'agent keys are never bound again'); END;
 CREATE TRIGGER agent_keys_are_never_freed BEFORE DELETE ON agent_keys
 BEGIN SELECT RAISE(ABORT, 'agent keys are never freed'); END;
 `,
+  `
+CREATE TABLE status_lists (
+  list INTEGER PRIMARY KEY AUTOINCREMENT,
+  -- Indices that were given out, and how often something was revoked.
+  used INTEGER NOT NULL,
+  revision INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE status_indices (
+  list INTEGER NOT NULL REFERENCES status_lists (list),
+  idx INTEGER NOT NULL,
+  -- The host that it was given to, and that alone may revoke it.
+  ek_sha256 TEXT NOT NULL,
+  allocated_at INTEGER NOT NULL,
+  revoked_at INTEGER,
+  PRIMARY KEY (list, idx)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX status_indices_by_host ON status_indices (ek_sha256, allocated_at);
+CREATE TRIGGER status_indices_are_never_given_again BEFORE DELETE ON status_indices
+BEGIN SELECT RAISE(ABORT, 'status indices are never given again'); END;
+CREATE TRIGGER status_indices_are_revoked_for_good BEFORE UPDATE ON status_indices
+WHEN OLD.revoked_at IS NOT NULL OR NEW.revoked_at IS NULL OR NEW.list <> OLD.list OR NEW.idx <> OLD.idx
+  OR NEW.ek_sha256 <> OLD.ek_sha256
+BEGIN SELECT RAISE(ABORT, 'a status index is revoked, once, and changes in nothing else'); END;
+`,
 ];

@@ -138,6 +138,35 @@ describe('a sub-agent', () => {
   });
 });
 
+describe('S18: indices of status lists', () => {
+  it('are the host’s to ask for and to revoke, more than one request takes, while renewals are under way', async () => {
+    const service = scenario.service(new MemoryIssuanceStore());
+    await service.attest();
+    const indices = service.statusIndices();
+    const renewal = service.attest();
+    const given = await indices.allocate(130);
+    expect(new Set(given.map(({ idx }) => idx)).size).toBe(130);
+    expect(given[0]?.uri).toBe(`${scenario.url}/v1/status/1`);
+    await indices.revoke(given);
+    await indices.revoke(given.slice(0, 2));
+    await renewal;
+  });
+
+  it('say not_enrolled, issuer_unavailable and issuer_refused', async () => {
+    const service = scenario.service(new MemoryIssuanceStore());
+    await expect(service.statusIndices().allocate(1)).rejects.toMatchObject({ code: 'not_enrolled' });
+    const store = new MemoryIssuanceStore();
+    await scenario.service(store).attest();
+    const endpoint = { url: 'https://localhost:1', ca: scenario.issuer.tlsCa, timeoutMs: 2_000 };
+    const down = scenario.service(store, { endpoint });
+    await expect(down.statusIndices().allocate(1)).rejects.toMatchObject({ code: 'issuer_unavailable' });
+    const elsewhere = [{ idx: 1, uri: 'https://other.example/v1/status/1' }];
+    await expect(scenario.service(store).statusIndices().revoke(elsewhere)).rejects.toMatchObject({
+      code: 'issuer_refused',
+    });
+  });
+});
+
 describe('S1: an agent whose key signs raw octets', () => {
   it('asks for a certificate only, and loses the tokens it had before', async () => {
     const service = scenario.service(new MemoryIssuanceStore());
