@@ -1,5 +1,27 @@
 /** `agentkeyd/verify`: what a resource server needs to know who asks, and that it is asked once. */
-export { createVerifier, type VerifiedRequest, type Verifier, type VerifierOptions } from './verifier.ts';
+export {
+  createVerifier,
+  type VerifiedRequest,
+  type Verifier,
+  type VerifierDelegation,
+  type VerifierOptions,
+} from './verifier.ts';
+export {
+  verifyDelegationChain,
+  type DelegatedAgent,
+  type DelegationClock,
+  type DelegationRoot,
+  type DelegationRules,
+  type VerifiedDelegation,
+} from './delegation.ts';
+export type { DpopProof, MessageProof, PossessionProof, ProvenRequest, WorkloadProof } from './possession.ts';
+export {
+  StatusLists,
+  type StatusAuthority,
+  type StatusListsOptions,
+  type StatusReference,
+} from './status-lists.ts';
+export type { Constraint } from '../delegation/constraint.ts';
 export type { CredentialSources, PinnedAgent, VerifiedAgent } from './signing-key.ts';
 export {
   parseOrigins,

@@ -2,15 +2,23 @@
 import { algorithmEntry } from '../wire/algorithms.ts';
 import { meetsAssurance, type AssuranceLevel } from '../wire/assurance.ts';
 import { verifyContentDigest } from '../wire/content-digest.ts';
-import { combinedFieldValue, fieldValues } from '../wire/field-lines.ts';
+import { combinedFieldValue, fieldValues, trimOws } from '../wire/field-lines.ts';
 import { componentIdentifier, signatureBase } from '../wire/http-signature.ts';
 import { KeydError } from '../wire/problem.ts';
-import { profileEntry, type ProfileName } from '../wire/profiles.ts';
+import { DELEGATION_CHAIN_HEADER, profileEntry, type ProfileName } from '../wire/profiles.ts';
 import { verifySignature } from '../wire/public-key.ts';
 import { receivedSignature } from '../wire/signature-fields.ts';
 import type { TargetUri } from '../wire/target-uri.ts';
 import { checkCoverage, checkParameters } from './coverage.ts';
+import {
+  checkDelegationRules,
+  verifyDelegationChain,
+  type DelegationClock,
+  type DelegationRules,
+  type VerifiedDelegation,
+} from './delegation.ts';
 import { spendNonce, type NonceStore } from './nonce-store.ts';
+import type { ProvenRequest } from './possession.ts';
 import { parseOrigins, parseProxies, rebuildTarget, type ReceivedRequest } from './received-request.ts';
 import { signatureKey, signingAgent, type CredentialSources, type VerifiedAgent } from './signing-key.ts';
 
@@ -27,6 +35,8 @@ export interface VerifierOptions {
   readonly acceptSoftware?: true;
   /** Values of the `tag` parameter that are meant for this server; a signature with any other is refused. */
   readonly acceptedTags?: readonly string[];
+  /** Verifies chains of delegation, and refuses requests that carry none. */
+  readonly delegation?: VerifierDelegation;
   /** Oldest `created` that is accepted, seconds; default 60. */
   readonly maxAgeSeconds?: number;
   /** How far clocks may differ, seconds; default 5. */
@@ -35,6 +45,11 @@ export interface VerifierOptions {
   readonly clock?: () => number;
   /** Proxies, as IP addresses or CIDR blocks, that set X-Forwarded-Host themselves; without them it is ignored. */
   readonly trustedProxies?: readonly string[];
+}
+
+export interface VerifierDelegation extends DelegationRules {
+  /** Takes requests without a chain as well, of agents that act on their own account; `delegation` is then absent. */
+  readonly acceptWithoutChain?: true;
 }
 
 export interface VerifiedRequest {
@@ -48,6 +63,8 @@ export interface VerifiedRequest {
   /** Unix time, seconds. */
   readonly created: number;
   readonly nonce: string;
+  /** What its sender was given and by whom; only where chains are verified. */
+  readonly delegation?: VerifiedDelegation;
 }
 
 export interface Verifier {
@@ -55,7 +72,8 @@ export interface Verifier {
    * Verifies one request; each succeeds once.
    * @throws KeydError `verification_failed` and `invalid_header`, `invalid_target_uri`, `invalid_component`,
    *   `malformed_jws` for what is missing or malformed, `signature_invalid`, `appraisal_denied` where the key's
-   *   assurance is too low, `replayed`, `replay_check_unavailable`
+   *   assurance is too low, `replayed`, `replay_check_unavailable`; for its chain `authority_exceeded`,
+   *   `delegation_revoked`, `status_unavailable`
    */
   readonly verify: (request: ReceivedRequest) => Promise<VerifiedRequest>;
 }
@@ -97,12 +115,21 @@ export function createVerifier(options: VerifierOptions): Verifier {
         verifyContentDigest(combinedFieldValue(headers, 'content-digest'), body ?? new Uint8Array());
       }
       checkAssurance(agent, floor);
-      // Last, so that only requests that would have been accepted use up a nonce.
-      const keepUntil = parameters.created + maxAgeSeconds + clockSkewSeconds + REPLICA_SKEW_SECONDS;
-      await spendNonce(options.nonceStore, agent.thumbprint, parameters.nonce, keepUntil);
       const coveredComponents = signature.components.map((component) =>
         component.parameters.length === 0 ? component.name : componentIdentifier(component),
       );
+      const { thumbprint } = agent;
+      const delegation = await verifiedDelegation(options.delegation, time, {
+        method,
+        target,
+        headers,
+        body,
+        proof: { kind: 'http-message', thumbprint, coveredComponents },
+        clientId: agent.credential === 'wit' ? agent.id : undefined,
+      });
+      // Last, so that only requests that would have been accepted use up a nonce.
+      const keepUntil = parameters.created + maxAgeSeconds + clockSkewSeconds + REPLICA_SKEW_SECONDS;
+      await spendNonce(options.nonceStore, thumbprint, parameters.nonce, keepUntil);
       return {
         agent,
         profile,
@@ -111,6 +138,7 @@ export function createVerifier(options: VerifierOptions): Verifier {
         coveredComponents,
         created: parameters.created,
         nonce: parameters.nonce,
+        ...(delegation === undefined ? {} : { delegation }),
       };
     },
   };
@@ -125,6 +153,19 @@ function profileOf(
   }
   if (profiles.includes('rfc9421')) return { profile: 'rfc9421', label: profileEntry('rfc9421').label };
   throw new KeydError('verification_failed', 'the request has no Signature-Key header');
+}
+
+async function verifiedDelegation(
+  rules: VerifierDelegation | undefined,
+  clock: DelegationClock,
+  request: ProvenRequest,
+): Promise<VerifiedDelegation | undefined> {
+  if (rules === undefined) return undefined;
+  // Coverage has seen to it that there is one line at most.
+  const [chain] = fieldValues(request.headers, DELEGATION_CHAIN_HEADER);
+  if (chain !== undefined) return verifyDelegationChain(trimOws(chain), request, rules, clock);
+  if (rules.acceptWithoutChain === true) return undefined;
+  throw new KeydError('verification_failed', `the request has no ${DELEGATION_CHAIN_HEADER}`);
 }
 
 function checkAlgorithm(alg: string | undefined, profile: ProfileName, agent: VerifiedAgent): void {
@@ -146,10 +187,11 @@ function checkAssurance(agent: VerifiedAgent, floor: AssuranceLevel): void {
   );
 }
 
-function checkSources({ profiles, credentials }: VerifierOptions): void {
+function checkSources({ profiles, credentials, delegation }: VerifierOptions): void {
   const refuse = (reason: string): never => {
     throw new KeydError('configuration_invalid', reason);
   };
+  if (delegation !== undefined) checkDelegationRules(delegation);
   if (profiles.length === 0) refuse('profiles is empty: no request could be verified');
   if (profiles.includes('aauth') && credentials.agentTokens === undefined) {
     refuse('the profile aauth needs credentials.agentTokens');

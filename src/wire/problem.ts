@@ -65,6 +65,7 @@ const CODES = {
   caller_gone: [499, 'The caller went away'],
   shutting_down: [503, 'The daemon is shutting down'],
   replay_check_unavailable: [503, 'Whether this was used before can not be checked'],
+  status_unavailable: [503, 'Whether this was revoked can not be told'],
   ledger_rolled_back: [503, 'The ledger is older than the TPM’s counter'],
   ledger_unavailable: [503, 'The ledger can not be written'],
   audit_unavailable: [503, 'The audit log can not be written'],
