@@ -51,7 +51,7 @@ export async function beginIssuance(
     issuedInLastHour: await issuedLately(context, approved),
   });
   if (reason !== undefined) throw new KeydError('name_not_permitted', reason);
-  if (req.chain !== undefined) checkSubAgentChain(approved, req, subAgentRules(context, approved, now));
+  if (req.chain !== undefined) checkSubAgentChain(approved.label, req, subAgentRules(context, approved, now));
   // A host that is late with its re-attestation shows here what it has become.
   const late = now >= host.attestedAtSeconds + context.config.lifetimes.reattestSeconds;
   const quote = late ? 'required' : 'reuse';

@@ -92,7 +92,7 @@ export function checkPermission(
     const reason = mayIssue(host, facts);
     if (reason !== undefined) return verdict.deny(reason, 'name_not_permitted');
     if (facts.request.chain === undefined) return undefined;
-    const chain = checkSubAgentChain(host, facts.request, facts.subAgents);
+    const chain = checkSubAgentChain(host.label, facts.request, facts.subAgents);
     if (chain.leaf.claims.cnf.jkt !== facts.keyThumbprint) {
       return verdict.deny('the chain delegates to another key', 'name_not_permitted');
     }

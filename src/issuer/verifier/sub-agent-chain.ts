@@ -6,7 +6,6 @@ import { authorityFault } from '../../delegation/narrowing.ts';
 import type { CredentialRequest } from '../../wire/issuance/issue.ts';
 import { asKeydError, KeydError } from '../../wire/problem.ts';
 import type { HostGrant } from '../host-grant.ts';
-import type { HostRecord } from './host-policy.ts';
 
 /** Whose chains count: those below the grant of this host that is in force. */
 export interface SubAgentRules extends ChainRules {
@@ -21,11 +20,11 @@ export interface SubAgentRules extends ChainRules {
  * @throws KeydError `name_not_permitted`
  */
 export function checkSubAgentChain(
-  host: Pick<HostRecord, 'label'>,
+  hostLabel: string,
   request: CredentialRequest,
   rules: SubAgentRules | undefined,
 ): Chain {
-  if (rules === undefined) return deny(`${host.label} has no grant that its agents could delegate`);
+  if (rules === undefined) return deny(`${hostLabel} has no grant that its agents could delegate`);
   let chain: Chain;
   try {
     chain = verifyChain(request.chain ?? [], rules);
@@ -36,7 +35,7 @@ export function checkSubAgentChain(
   }
   // Skew between clocks forgives a link that begins late; credentials of no life would help nobody.
   if (chain.expiresAtSeconds <= rules.nowSeconds) return deny('the chain has expired');
-  const fault = grantFault(chain, rules) ?? nameFault(chain, host, request);
+  const fault = grantFault(chain, rules) ?? nameFault(chain, hostLabel, request);
   return fault === undefined ? chain : deny(fault);
 }
 
@@ -60,9 +59,9 @@ function grantFault({ root }: Chain, { grantId, terms }: SubAgentRules): string 
 }
 
 /** Names below the root follow from the chain's own rules, and with them that nobody else's host is in it. */
-function nameFault({ leaf }: Chain, { label }: Pick<HostRecord, 'label'>, { name }: CredentialRequest) {
+function nameFault({ leaf }: Chain, hostLabel: string, { name }: CredentialRequest): string | undefined {
   const holder = readClientId(leaf.claims.client_id);
-  if (holder?.host !== label) return `the chain is of another host than ${label}`;
+  if (holder?.host !== hostLabel) return `the chain is of another host than ${hostLabel}`;
   return holder.agent === name ? undefined : `the chain delegates to ${holder.agent}, not to ${name}`;
 }
 

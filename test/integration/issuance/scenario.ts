@@ -134,7 +134,7 @@ export class Scenario {
       scopes: above.scopes,
       constraints: above.constraints,
       issuedAtSeconds,
-      expiresAtSeconds: issuedAtSeconds + 900,
+      expiresAtSeconds: Math.min(issuedAtSeconds + 900, above.claims.exp),
       jti: randomUUID(),
       publicJwk: child.publicJwk,
       depth: above.claims.del_depth + 1,

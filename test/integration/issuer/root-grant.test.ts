@@ -159,7 +159,7 @@ async function link(
     scopes: parent.scopes,
     constraints: parent.constraints,
     issuedAtSeconds: now,
-    expiresAtSeconds: now + 900,
+    expiresAtSeconds: Math.min(now + 900, claims.exp),
     jti: randomUUID(),
     publicJwk: jwkOf(child.key),
     depth: claims.del_depth + 1,
