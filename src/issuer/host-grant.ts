@@ -2,7 +2,7 @@
 import { audience } from '../delegation/audience.ts';
 import { constraints, type Constraint } from '../delegation/constraint.ts';
 import { scope } from '../delegation/scope.ts';
-import { array, integer, object, optional, parse, text, type Infer } from '../wire/check.ts';
+import { array, boolean, integer, object, optional, parse, text, type Infer } from '../wire/check.ts';
 import { canonicalJson } from '../wire/jcs.ts';
 import { asKeydError } from '../wire/problem.ts';
 
@@ -28,6 +28,8 @@ export const grantTable = object({
   constraints: optional(constraints),
   max_depth: optional(integer({ min: 0, max: MAX_DEPTH })),
   lifetime_seconds: optional(integer({ min: 60, max: MAX_LIFETIME_SECONDS })),
+  /** Whether DT₀ names a status list, so that it can end before it expires; verifiers must then read the list. */
+  status: optional(boolean),
 });
 
 type BudgetTables = readonly Infer<typeof budgetTable>[];
@@ -42,6 +44,8 @@ export interface HostGrant {
   /** How far below a root agent sub-agents may be. */
   readonly maxDepth: number;
   readonly lifetimeSeconds: number;
+  /** Whether DT₀ has a status. */
+  readonly status: boolean;
 }
 
 /** The grant of a record; its budgets are ceilings of the whole grant (`max_subtree`). */
@@ -52,6 +56,7 @@ export function hostGrant(grant: GrantTable, budgets: BudgetTables): HostGrant {
     constraints: allConstraints(grant, budgets),
     maxDepth: grant.max_depth ?? DEFAULT_DEPTH,
     lifetimeSeconds: grant.lifetime_seconds ?? DEFAULT_LIFETIME_SECONDS,
+    status: grant.status ?? false,
   };
 }
 

@@ -1,5 +1,6 @@
 /** Message C: credentials for one key, certified for exactly this request (docs/protocol.md). */
 import { createHash } from 'node:crypto';
+import type { Chain } from '../delegation/chain.ts';
 import { aauthId, parseAgentName, spiffeId, type AgentName } from '../wire/agent-name.ts';
 import { encodeBase64url } from '../wire/base64url.ts';
 import { object, oneOf, parse } from '../wire/check.ts';
@@ -51,7 +52,12 @@ export async function beginIssuance(
     issuedInLastHour: await issuedLately(context, approved),
   });
   if (reason !== undefined) throw new KeydError('name_not_permitted', reason);
-  if (req.chain !== undefined) checkSubAgentChain(approved.label, req, subAgentRules(context, approved, now));
+  if (req.chain !== undefined) {
+    await refuseRevoked(
+      context,
+      checkSubAgentChain(approved.label, req, subAgentRules(context, approved, now)),
+    );
+  }
   // A host that is late with its re-attestation shows here what it has become.
   const late = now >= host.attestedAtSeconds + context.config.lifetimes.reattestSeconds;
   const quote = late ? 'required' : 'reuse';
@@ -93,11 +99,13 @@ export async function finishIssuance(
     nowSeconds: now,
   });
   await context.store.hosts.rememberBoot(host.akId, appraised.boot);
+  if (appraised.chain !== undefined) await refuseRevoked(context, appraised.chain);
   const thumbprint = jwkThumbprint(appraised.jwk);
   await refuseHostKey(context, host, thumbprint);
   await context.store.issuances.bindName(approved.label, req.name, req.agentId, now);
   await context.store.issuances.bindKey(thumbprint, approved.label, req.agentId);
   const name = parseAgentName(req.name);
+  const grant = rootGrantFor(context, approved, req);
   const facts: IssuanceFacts = {
     req,
     spiffeId: spiffeId(context.config.trustDomain, approved.label, name),
@@ -106,7 +114,9 @@ export async function finishIssuance(
     akId: host.akId,
     nonce: challenge.claims.nonce,
     appraised,
-    grant: rootGrantFor(context, approved, req),
+    grant,
+    grantStatus:
+      grant?.terms.status === true ? await context.statusLists.ofGrant(host, thumbprint) : undefined,
     issuedAtSeconds: now,
     // Never past the standing: a host that fails re-attestation is silent within the hour. Nor past the chain.
     expiresAtSeconds: Math.min(
@@ -199,6 +209,16 @@ function subAgentRules(
     grantId: grant.id,
     terms: grant.terms,
   };
+}
+
+/** What was revoked on a list of this issuer delegates no more (S18). @throws KeydError `delegation_revoked` */
+async function refuseRevoked({ statusLists }: IssuerContext, { tokens }: Chain): Promise<void> {
+  for (const { claims } of tokens) {
+    const reference = claims.status?.status_list;
+    if (reference !== undefined && !(await statusLists.holds(reference))) {
+      throw new KeydError('delegation_revoked', `what ${claims.client_id} was given was revoked`);
+    }
+  }
 }
 
 function grantOf({ grant, appraised }: IssuanceFacts): Pick<IssuanceEntry, 'grantId' | 'parentThumbprint'> {

@@ -55,6 +55,19 @@ export class StatusLists {
     return given.map(({ idx, list }) => ({ idx, uri: statusListUri(url, list) }));
   }
 
+  /** The place of what is granted to a key of this host; the host may revoke it. @throws KeydError `too_many_requests` */
+  async ofGrant({ ekHash }: EnrolledHost, keyThumbprint: string): Promise<StatusReference> {
+    const { nowSeconds, store, url } = this.#parts;
+    const { idx, list } = await store.ofGrant(ekHash, keyThumbprint, nowSeconds());
+    return { idx, uri: statusListUri(url, list) };
+  }
+
+  /** Whether a token with this status still holds; one that is told elsewhere, or nowhere, does not. */
+  async holds({ idx, uri }: StatusReference): Promise<boolean> {
+    const list = statusListNumber(this.#parts.url, uri);
+    return list !== undefined && (await this.#parts.store.isRevoked({ list, idx })) === false;
+  }
+
   /** How many were not revoked before. A host that may do nothing any more may still revoke. @throws KeydError `policy_denied` */
   revoke({ ekHash }: EnrolledHost, references: readonly StatusReference[]): Promise<number> {
     const { nowSeconds, store, url } = this.#parts;

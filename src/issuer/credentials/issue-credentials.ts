@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto';
 import { encodeBase64url } from '../../wire/base64url.ts';
 import type { CredentialRequest, IssuedCredentials } from '../../wire/issuance/issue.ts';
+import type { StatusReference } from '../../wire/issuance/status.ts';
 import { jwkThumbprint } from '../../wire/jwk.ts';
 import { VERIFIER_BUILD, type IssuerContext } from '../issuer-context.ts';
 import type { IssuanceEntry } from '../store/issuance-log.ts';
@@ -23,6 +24,7 @@ export interface IssuanceFacts {
   readonly appraised: KeyAppraisal;
   /** What its host's agents are granted; undefined where nothing is, and for an agent that gets no DT₀. */
   readonly grant: RootGrant | undefined;
+  readonly grantStatus: StatusReference | undefined;
   readonly issuedAtSeconds: number;
   readonly expiresAtSeconds: number;
 }
@@ -87,6 +89,7 @@ export async function issueCredentials(
           spiffeId,
           publicJwk: appraised.jwk,
           issuedAtSeconds: facts.issuedAtSeconds,
+          status: facts.grantStatus,
         }),
   ]);
   return {

@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto';
 import { DELEGATION_TYP, makeRootClaims, type RootClaims } from '../../delegation/claims.ts';
 import { canonicalJson } from '../../wire/jcs.ts';
+import type { StatusReference } from '../../wire/issuance/status.ts';
 import type { PublicJwk } from '../../wire/jwk.ts';
 import { KeydError } from '../../wire/problem.ts';
 import type { IssuerConfig } from '../config.ts';
@@ -27,6 +28,8 @@ export interface GrantedAgent {
   /** Its present key. */
   readonly publicJwk: PublicJwk;
   readonly issuedAtSeconds: number;
+  /** Where the end of this key's grant will be told; undefined where the record wants none. */
+  readonly status: StatusReference | undefined;
 }
 
 /**
@@ -69,6 +72,7 @@ export async function issueRootGrant(
       publicJwk: agent.publicJwk,
       depth: 0,
       maxDepth: terms.maxDepth,
+      status: agent.status === undefined ? undefined : { status_list: agent.status },
     },
     grant.approval,
   );

@@ -135,4 +135,13 @@ WHEN OLD.revoked_at IS NOT NULL OR NEW.revoked_at IS NULL OR NEW.list <> OLD.lis
   OR NEW.ek_sha256 <> OLD.ek_sha256
 BEGIN SELECT RAISE(ABORT, 'a status index is revoked, once, and changes in nothing else'); END;
 `,
+  `
+-- The status of DT0s, one for each key: every DT0 of the key ends with it.
+CREATE TABLE grant_statuses (
+  key_thumbprint TEXT PRIMARY KEY,
+  list INTEGER NOT NULL,
+  idx INTEGER NOT NULL,
+  FOREIGN KEY (list, idx) REFERENCES status_indices (list, idx)
+) STRICT, WITHOUT ROWID;
+`,
 ];

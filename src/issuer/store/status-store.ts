@@ -67,6 +67,37 @@ export class StatusStore {
   }
 
   /**
+   * The index of what is granted to a key, the same whenever it is asked for.
+   * @throws KeydError `too_many_requests` as `allocate`
+   */
+  async ofGrant(ekHash: string, keyThumbprint: string, nowSeconds: number): Promise<StatusIndex> {
+    const known = this.#grantIndex(keyThumbprint);
+    if (known !== undefined) return known;
+    const [given] = await this.allocate(ekHash, 1, nowSeconds);
+    if (given !== undefined) {
+      this.#database
+        .prepare(
+          'INSERT INTO grant_statuses (key_thumbprint, list, idx) VALUES (?, ?, ?) ON CONFLICT DO NOTHING',
+        )
+        .run(keyThumbprint, given.list, given.idx);
+    }
+    // Of two that were given at once, one holds.
+    const kept = this.#grantIndex(keyThumbprint);
+    if (kept === undefined) throw new KeydError('internal', 'no status index for a grant');
+    return kept;
+  }
+
+  /** Whether an index is revoked; undefined where it was never given out. */
+  isRevoked({ list, idx }: StatusIndex): Promise<boolean | undefined> {
+    return settled(() => {
+      const row = this.#database
+        .prepare('SELECT revoked_at FROM status_indices WHERE list = ? AND idx = ?')
+        .get(list, idx);
+      return row === undefined ? undefined : row['revoked_at'] !== null;
+    });
+  }
+
+  /**
    * Revokes indices of a host, all or none; what was revoked stays so.
    * @returns how many were not revoked before
    * @throws KeydError `policy_denied` for an index that is not the host's
@@ -118,6 +149,13 @@ export class StatusStore {
           revoked: row['revoked_at'] !== null,
         })),
     );
+  }
+
+  #grantIndex(keyThumbprint: string): StatusIndex | undefined {
+    const row = this.#database
+      .prepare('SELECT list, idx FROM grant_statuses WHERE key_thumbprint = ?')
+      .get(keyThumbprint);
+    return row === undefined ? undefined : { list: integerOf(row, 'list'), idx: integerOf(row, 'idx') };
   }
 
   #checkShare(ekHash: string, count: number, nowSeconds: number, { perHostPerDay }: StatusCaps): void {

@@ -11,6 +11,11 @@ import {
 } from '../../../src/delegation/claims.ts';
 import { ISSUE_CHALLENGE_PATH } from '../../../src/wire/issuance/issue.ts';
 import type { CredentialRequest, IssuedCredentials } from '../../../src/wire/issuance/issue.ts';
+import {
+  STATUS_INDICES_PATH,
+  STATUS_REVOCATIONS_PATH,
+  type StatusReference,
+} from '../../../src/wire/issuance/status.ts';
 import { jwkThumbprint } from '../../../src/wire/jwk.ts';
 import { decodeJwt, joinJws } from '../../../src/wire/jws.ts';
 import { testKey } from '../../support/signed-request.ts';
@@ -19,7 +24,7 @@ import { AttestedHost, type HostKey } from '../../support/attested-host.ts';
 import { codeOf } from '../../support/code-of.ts';
 import type { IssuerConnection } from '../../support/issuer-connection.ts';
 import { IssuerFixture } from '../../support/issuer-fixture.ts';
-import { jwkOf, ProtocolHost } from '../../support/protocol-host.ts';
+import { expectOk, jwkOf, ProtocolHost } from '../../support/protocol-host.ts';
 
 const AGENT_ID = randomUUID();
 
@@ -123,6 +128,27 @@ describe('DT0', () => {
     } finally {
       await approve();
     }
+  });
+
+  it('S18: has a status where the record wants one: one place for each key, which the host may revoke', async () => {
+    const listed = request({ agentId: randomUUID(), name: 'planner-listed' });
+    const statusOf = async (holder: HostKey): Promise<StatusReference> => {
+      const { root } = verifyChain([grantOf(await host.issue(connection, listed, holder))], rules);
+      if (root.claims.status === undefined) throw new Error('DT0 has no status');
+      return root.claims.status.status_list;
+    };
+    const holder = await tpm.createAgentKey();
+    try {
+      await approve({ grant: { ...SANDBOX_GRANT, status: true } });
+      const status = await statusOf(holder);
+      expect(await statusOf(holder)).toEqual(status);
+      expect(await statusOf(await tpm.createAgentKey())).not.toEqual(status);
+      const answer = await host.signed(connection, STATUS_REVOCATIONS_PATH, { status: [status] });
+      expect(answer.json).toEqual({ revoked: 1 });
+    } finally {
+      await approve();
+    }
+    expect(verifyChain([grantOf(issued)], rules).root.claims).not.toHaveProperty('status');
   });
 
   it('S1: is not given to an agent that asks for a certificate alone, nor to a host without a grant', async () => {
@@ -278,6 +304,21 @@ describe('credentials of a sub-agent', () => {
     } finally {
       issuer.clockOffsetMs = 0;
     }
+  });
+
+  it('S18: are not for a link that was revoked, nor for one whose status nobody here knows', async () => {
+    const given = expectOk(await host.signed(connection, STATUS_INDICES_PATH, { count: 1 }));
+    const [reference] = (given as { readonly status: readonly StatusReference[] }).status;
+    if (reference === undefined) throw new Error('no index was given');
+    const child = { key: childKey, segment: 'w1' };
+    const listed = await link([dt0], rootKey, child, { status: { status_list: reference } });
+    expect(await refusal(childRequest(listed))).toBe('accepted');
+    expectOk(await host.signed(connection, STATUS_REVOCATIONS_PATH, { status: [reference] }));
+    expect(await refusal(childRequest(listed))).toMatch(/delegation_revoked/);
+    const elsewhere = { status_list: { idx: 1, uri: 'https://other.example/v1/status/1' } };
+    expect(await refusal(childRequest(await link([dt0], rootKey, child, { status: elsewhere })))).toMatch(
+      /delegation_revoked/,
+    );
   });
 
   it('S2: are not for what the operator has taken back or made narrower since', async () => {

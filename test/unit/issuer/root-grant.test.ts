@@ -50,6 +50,7 @@ describe('[host.grant]', () => {
       constraints: [],
       maxDepth: 1,
       lifetimeSeconds: 86_400,
+      status: false,
     });
   });
 
@@ -134,6 +135,7 @@ describe('issueRootGrant', () => {
       spiffeId,
       publicJwk: agent.jwk,
       issuedAtSeconds: NOW,
+      status: undefined,
     });
     const { root, expiresAtSeconds } = verifyChain([token], rules);
     expect(root.claims).toEqual({
@@ -165,6 +167,7 @@ describe('issueRootGrant', () => {
       spiffeId,
       publicJwk: testKey().jwk,
       issuedAtSeconds: NOW,
+      status: undefined,
     });
     expect(codeOf(() => verifyChain([token], { ...rules, grantKeys: [testKey().jwk] }))).toBe(
       'verification_failed',
@@ -185,6 +188,7 @@ describe('issueRootGrant', () => {
       spiffeId: `spiffe://${'d'.repeat(200)}/agent/${'h'.repeat(63)}/${'n'.repeat(63)}`,
       publicJwk: testKey('PS256').jwk,
       issuedAtSeconds: NOW,
+      status: undefined,
     });
     expect(parseDelegationToken(token, true).constraints).toHaveLength(33);
   });

@@ -92,6 +92,18 @@ describe('status indices', () => {
     expect(await store.statuses.revision(2)).toBeUndefined();
   });
 
+  it('of a grant is one for each key, also asked for at once, and the host may revoke it', async () => {
+    const of = (key: string) => store.statuses.ofGrant(HOST, key, NOW);
+    const [one, same, other] = await Promise.all([of('key-1'), of('key-1'), of('key-2')]);
+    expect(same).toEqual(one);
+    expect(other).not.toEqual(one);
+    expect(await store.statuses.isRevoked(one)).toBe(false);
+    expect(await store.statuses.revoke(HOST, [one], NOW)).toBe(1);
+    expect(await of('key-1')).toEqual(one);
+    expect(await store.statuses.isRevoked(one)).toBe(true);
+    expect(await store.statuses.isRevoked({ list: 9, idx: 1 })).toBeUndefined();
+  });
+
   it('S18: are never taken back or given again, not in SQL either', async () => {
     const given = await store.statuses.allocate(HOST, 2, NOW);
     await store.statuses.revoke(HOST, given.slice(0, 1), NOW);
