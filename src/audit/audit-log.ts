@@ -8,11 +8,18 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { openJournal, type Journal } from '../base/journal.ts';
 import { readRecords } from '../base/journal-reader.ts';
-import { encodeAuditEntry, parseAuditEntry, type AuditEntry } from '../wire/audit-entry.ts';
-import { signedCheckpoint, checkpointText, type TreeHead } from '../wire/checkpoint.ts';
+import {
+  encodeAuditEntry,
+  NO_ENTRY,
+  parseAuditEntry,
+  type AuditEntry,
+  type AuditRecord,
+} from '../wire/audit-entry.ts';
+import { checkpointText, signedCheckpoint, type TreeHead } from '../wire/checkpoint.ts';
 import type { PublicJwk } from '../wire/jwk.ts';
 import { consistencyProof, inclusionProof, leafHash, type Hash } from '../wire/merkle.ts';
-import { KeydError } from '../wire/problem.ts';
+import { asKeydError, KeydError } from '../wire/problem.ts';
+import { readCheckpointFile, writeCheckpointFile, type Checkpoint } from './checkpoint-file.ts';
 import { LogTree } from './tree.ts';
 
 /** The host's audit key: in hardware, addressed by no endpoint (DECISIONS 11). */
@@ -26,43 +33,59 @@ export interface AuditLogOptions {
   readonly directory: string;
   /** Undefined while there is no audit key: entries are kept, checkpoints are not made. */
   readonly signer: () => Promise<CheckpointSigner | undefined>;
-  /** Every entry that is there already, in order. */
+  /** The last entries that are there already (16,384 or more), in order. */
   readonly onEntry?: (entry: AuditEntry, index: number) => void;
   readonly onTornTail?: (octets: number) => void;
+  /** Why the log ends without a checkpoint over its end, where it does. */
+  readonly onUnsigned?: (error: KeydError) => void;
   readonly maxSegmentOctets?: number;
   readonly now?: () => number;
 }
 
-export interface Checkpoint {
-  readonly head: TreeHead;
-  readonly note: string;
-  readonly publicJwk: PublicJwk;
-}
+export type { Checkpoint } from './checkpoint-file.ts';
 
-const JOURNAL = 'audit';
+export const JOURNAL = 'audit';
 /** Small, because a proof may read a whole one. */
 const SEGMENT_OCTETS = 8 * 1024 * 1024;
 /** Entries behind the end that are read for decisions without outcome; more are never under way at once. */
 const OPEN_WINDOW = 16_384;
 
-/** @throws KeydError `audit_unavailable` */
+/**
+ * Opens the log, closes decisions that a crash left without outcome, and notes how many entries no checkpoint
+ * was over: those nobody vouches for but the file they stand in.
+ * @throws KeydError `audit_unavailable` for a log that can not be read, or that does not hold its own checkpoint
+ */
 export async function openAuditLog(options: AuditLogOptions): Promise<AuditLog> {
-  mkdirSync(options.directory, { recursive: true, mode: 0o700 });
+  const { directory } = options;
+  mkdirSync(directory, { recursive: true, mode: 0o700 });
+  const origin = readOrigin(directory);
+  const latest = readCheckpointFile(directory);
   const tree = new LogTree();
   const recent: { readonly index: number; readonly octets: Uint8Array }[] = [];
+  let torn = 0;
+  requireHeld(directory, origin, tree, latest);
   const journal = await openJournal({
-    directory: options.directory,
+    directory,
     name: JOURNAL,
     maxSegmentOctets: options.maxSegmentOctets ?? SEGMENT_OCTETS,
     failure: 'audit_unavailable',
     onRecord: (record, index) => {
       tree.append(leafHash(record));
+      requireHeld(directory, origin, tree, latest);
       recent.push({ index, octets: Uint8Array.from(record) });
       if (recent.length > 2 * OPEN_WINDOW) recent.splice(0, OPEN_WINDOW);
     },
-    ...(options.onTornTail === undefined ? {} : { onTornTail: options.onTornTail }),
+    onTornTail: (octets) => {
+      torn = octets;
+      options.onTornTail?.(octets);
+    },
   });
-  const log = new AuditLog(options, journal, tree, readOrigin(options.directory));
+  if (latest !== undefined && latest.head.size > tree.size) {
+    await journal.close();
+    return cut(directory, `it has ${tree.size} entries, and a checkpoint over ${latest.head.size}`);
+  }
+  const unsigned = tree.size - (latest?.head.size ?? 0);
+  const log = new AuditLog(options, { journal, tree, origin, latest });
   const open = new Set<number>();
   for (const { index, octets } of recent) {
     const entry = readEntry(octets, index);
@@ -70,11 +93,19 @@ export async function openAuditLog(options: AuditLogOptions): Promise<AuditLog> 
     if (entry.kind === 'decision' && entry.effect === 'permit') open.add(index);
     if (entry.kind === 'outcome') open.delete(entry.decision);
   }
+  log.append({ at: log.now(), kind: 'event', event: 'start', detail: { unsigned, torn } });
   for (const decision of open) {
     log.append({ at: log.now(), kind: 'outcome', decision, effect: 'outcome-unknown' });
   }
   await journal.flush();
   return log;
+}
+
+interface Opened {
+  readonly journal: Journal;
+  readonly tree: LogTree;
+  readonly origin: string;
+  readonly latest: Checkpoint | undefined;
 }
 
 export class AuditLog {
@@ -85,11 +116,13 @@ export class AuditLog {
   readonly #listeners: ((checkpoint: Checkpoint) => void)[] = [];
   #latest: Checkpoint | undefined;
   #making: Promise<Checkpoint | undefined> | undefined;
+  #closing: Promise<void> | undefined;
 
-  constructor(options: AuditLogOptions, journal: Journal, tree: LogTree, origin: string) {
+  constructor(options: AuditLogOptions, { journal, tree, origin, latest }: Opened) {
     this.#options = options;
     this.#journal = journal;
     this.#tree = tree;
+    this.#latest = latest;
     this.origin = origin;
   }
 
@@ -116,11 +149,20 @@ export class AuditLog {
   }
 
   /** Appends; `durable` resolves when it is on disk. @throws KeydError `audit_unavailable` by `durable` */
-  append(entry: AuditEntry): { readonly index: number; readonly durable: Promise<void> } {
-    const octets = encodeAuditEntry(entry);
-    const appended = this.#journal.append(octets);
+  append(record: AuditRecord): { readonly index: number; readonly durable: Promise<void> } {
+    const index = this.#tree.size;
+    let octets: Uint8Array;
+    try {
+      octets = encodeAuditEntry(record, index, this.#tree.last ?? NO_ENTRY);
+    } catch (cause) {
+      // What could not be read again would end the log; what it is for is not done.
+      const error = new KeydError('audit_unavailable', 'this can not be written to the audit log', { cause });
+      const durable = Promise.reject(error);
+      durable.catch(() => undefined);
+      return { index, durable };
+    }
     this.#tree.append(leafHash(octets));
-    return appended;
+    return this.#journal.append(octets);
   }
 
   /** Size and root as they are, everything in them durable. */
@@ -161,8 +203,22 @@ export class AuditLog {
     return consistencyProof(first, second, this.#subtree());
   }
 
-  async close(): Promise<void> {
-    await this.#journal.close();
+  /** Notes the stop, signs a last checkpoint over it where a key is ready, and closes. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    try {
+      await this.#making?.catch(() => undefined);
+      await this.append({ at: this.now(), kind: 'event', event: 'stop', detail: {} }).durable;
+      await this.checkpoint();
+    } catch (thrown) {
+      this.#options.onUnsigned?.(asKeydError(thrown));
+    } finally {
+      await this.#journal.close();
+    }
   }
 
   #subtree(): (from: number, to: number) => Hash {
@@ -180,6 +236,7 @@ export class AuditLog {
     const note = signedCheckpoint(head, signer.publicJwk, signature);
     await this.append({ at: this.now(), kind: 'checkpoint', note }).durable;
     const made = { head, note, publicJwk: signer.publicJwk };
+    await writeCheckpointFile(this.#options.directory, made);
     this.#latest = made;
     for (const listener of this.#listeners) listener(made);
     return made;
@@ -192,6 +249,20 @@ function readEntry(octets: Uint8Array, index: number): AuditEntry {
   } catch (cause) {
     throw new KeydError('audit_unavailable', `entry ${index} of the audit log can not be read`, { cause });
   }
+}
+
+/** The log goes on only where it holds what was last signed of it. */
+function requireHeld(directory: string, origin: string, tree: LogTree, latest: Checkpoint | undefined): void {
+  if (latest?.head.size !== tree.size) return;
+  if (latest.head.origin === origin && Buffer.compare(latest.head.root, tree.root()) === 0) return;
+  cut(directory, `its first ${tree.size} entries are not those of its last checkpoint`);
+}
+
+function cut(directory: string, what: string): never {
+  throw new KeydError(
+    'audit_unavailable',
+    `${directory} was changed from outside: ${what}; keep it as evidence, see agentkey audit verify --directory, and move it away to begin a new log`,
+  );
 }
 
 /** A name of its own for every log, so that no checkpoint stands for another. */

@@ -13,12 +13,19 @@ export type ReadLeaves = (from: number, to: number) => readonly Hash[];
 export class LogTree {
   readonly #frontier = new MerkleFrontier();
   readonly #blocks: Hash[] = [];
+  #last: Hash | undefined;
+
+  /** Hash of the newest leaf. */
+  get last(): Hash | undefined {
+    return this.#last;
+  }
 
   get size(): number {
     return this.#frontier.size;
   }
 
   append(leaf: Hash): void {
+    this.#last = leaf;
     this.#frontier.append(leaf, (level, root) => {
       if (level === BLOCK_LEVEL) this.#blocks.push(root);
     });

@@ -70,7 +70,7 @@ function decisionRecord(entry: DecisionEntry, at: number): DecisionRecord {
     caller: callerFacts(caller),
     ...(agent === undefined ? {} : { agent: { id: agent.id, name: agent.name, kid: agent.kid } }),
     ...(octetsSha256 === undefined ? {} : { octetsSha256 }),
-    parameters,
+    parameters: bounded(parameters),
     ...(authority === undefined
       ? {}
       : {
@@ -90,6 +90,27 @@ function decisionRecord(entry: DecisionEntry, at: number): DecisionRecord {
       ? {}
       : { observed: decision.observed.map(({ set, effect, policies }) => ({ set, effect, policies })) }),
   };
+}
+
+const MAX_LENGTH = 1024;
+const MAX_ITEMS = 64;
+
+/** A caller may name a thousand claims: an entry tells the first, and how many there are. */
+function bounded(parameters: DecisionEntry['parameters']): DecisionEntry['parameters'] {
+  const line = (text: string): string => {
+    if (text.length <= MAX_LENGTH) return text;
+    return `${text.slice(0, MAX_LENGTH).replace(/[\uD800-\uDBFF]$/, '')}… (${text.length} characters)`;
+  };
+  const member = (value: string | number | readonly string[]) => {
+    if (typeof value === 'number') return value;
+    if (typeof value === 'string') return line(value);
+    const items = value.slice(0, MAX_ITEMS).map(line);
+    // Together no longer than a few of the longest.
+    const fitting = items.filter((_, i) => items.slice(0, i + 1).join('').length <= 8 * MAX_LENGTH);
+    const left = value.length - fitting.length;
+    return left === 0 ? fitting : [...fitting, `… (${left} more)`];
+  };
+  return Object.fromEntries(Object.entries(parameters).map(([name, value]) => [name, member(value)]));
 }
 
 function intentMembers({ purpose, task, session, note }: NonNullable<DecisionEntry['intent']>) {

@@ -1,7 +1,8 @@
 /**
- * Entries of the audit log, as they stand in it: JSON, one object each. No entry holds a secret, a token, a
- * body, a header value, a query or the value of a claim.
+ * Entries of the audit log, as they stand in it: JSON, one object each, that says where it stands and what stood
+ * before it. No entry holds a secret, a token, a body, a header value, a query or the value of a claim.
  */
+import { encodeBase64url } from './base64url.ts';
 import {
   anyJson,
   array,
@@ -14,16 +15,28 @@ import {
   text,
   type Infer,
 } from './check.ts';
+import type { Hash } from './merkle.ts';
+import { KeydError } from './problem.ts';
 import { intent } from './socket/intent.ts';
 import { parseStrictJson } from './strict-json.ts';
 
-const LIMITS = { maxDepth: 8, maxOctets: 65_536 } as const;
+/** Octets of one entry. */
+export const MAX_ENTRY_OCTETS = 65_536;
+const LIMITS = { maxDepth: 8, maxOctets: MAX_ENTRY_OCTETS } as const;
+const HASH_OCTETS = 32;
 const count = integer({ min: 0, max: Number.MAX_SAFE_INTEGER });
 const line = text({ maxLength: 2048 });
 const words = array(line, { max: 256 });
 const hex = text({ maxLength: 64, pattern: /^[0-9a-f]{64}$/ });
 
-const common = { /** Milliseconds since the epoch, by this host's clock. */ at: count } as const;
+const common = {
+  /** Place in the log: one that is missing, or stands elsewhere, is told by name. */
+  index: count,
+  /** Leaf hash of the entry before it, base64url; of the first: 32 zero octets. */
+  previous: text({ maxLength: 43, pattern: /^[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$/ }),
+  /** Milliseconds since the epoch, by this host's clock. */
+  at: count,
+} as const;
 
 const agent = object({ id: line, name: line, kid: line });
 
@@ -110,25 +123,66 @@ const event = object({
 
 const SHAPES = { decision, outcome, denials, checkpoint, anchor, event } as const;
 
-export type DecisionRecord = Infer<typeof decision>;
-export type OutcomeRecord = Infer<typeof outcome>;
 export type AuditEntry =
-  | DecisionRecord
-  | OutcomeRecord
+  | Infer<typeof decision>
+  | Infer<typeof outcome>
   | Infer<typeof denials>
   | Infer<typeof checkpoint>
   | Infer<typeof anchor>
   | Infer<typeof event>;
 
-/** Octets of an entry; they, and not its members, are what the tree is over. */
-export function encodeAuditEntry(entry: AuditEntry): Uint8Array {
-  return Buffer.from(JSON.stringify(entry), 'utf8');
+/** What is appended: the log itself adds where it stands. */
+export type AuditRecord = Unplaced<AuditEntry>;
+export type DecisionRecord = Extract<AuditRecord, { readonly kind: 'decision' }>;
+export type OutcomeRecord = Extract<AuditRecord, { readonly kind: 'outcome' }>;
+type Unplaced<E> = E extends unknown ? Omit<E, 'index' | 'previous'> : never;
+
+/** `previous` of the first entry. */
+export const NO_ENTRY: Hash = new Uint8Array(HASH_OCTETS);
+
+/**
+ * Octets of an entry; they, and not its members, are what the tree is over.
+ * @param previous leaf hash of the entry before it
+ * @throws KeydError `malformed_structure` for what could not be read again
+ */
+export function encodeAuditEntry(record: AuditRecord, index: number, previous: Hash): Uint8Array {
+  const entry = { index, previous: encodeBase64url(previous), ...record };
+  parse<AuditEntry>(SHAPES[record.kind], entry, 'malformed_structure');
+  const octets = Buffer.from(JSON.stringify(entry), 'utf8');
+  if (isDeeper(entry, LIMITS.maxDepth))
+    throw new KeydError('malformed_structure', 'an entry is nested too deep');
+  if (octets.length > MAX_ENTRY_OCTETS)
+    throw new KeydError('malformed_structure', `an entry of ${octets.length} octets is too long`);
+  return octets;
 }
 
 /** @throws KeydError `malformed_json`, `malformed_structure` */
 export function parseAuditEntry(octets: Uint8Array): AuditEntry {
-  const value = parseStrictJson(octets, LIMITS);
+  const value = plainJson(octets) ?? parseStrictJson(octets, LIMITS);
   const kind = (value as { readonly kind?: unknown } | null)?.kind;
-  const shape = Object.hasOwn(SHAPES, String(kind)) ? SHAPES[kind as keyof typeof SHAPES] : event;
+  const shape =
+    typeof kind === 'string' && Object.hasOwn(SHAPES, kind) ? SHAPES[kind as keyof typeof SHAPES] : event;
   return parse<AuditEntry>(shape, value, 'malformed_structure');
+}
+
+/**
+ * The value of a document that is exactly as `JSON.stringify` writes it, hence free of all that a strict parser
+ * refuses; a million entries are read several times as fast. Undefined for any other.
+ */
+function plainJson(octets: Uint8Array): unknown {
+  if (octets.length > MAX_ENTRY_OCTETS) return undefined;
+  const document = Buffer.from(octets.buffer, octets.byteOffset, octets.length).toString('utf8');
+  try {
+    const value = JSON.parse(document) as unknown;
+    const isPlain = JSON.stringify(value) === document && Buffer.byteLength(document) === octets.length;
+    const hasOddities = document.includes('\uFFFD') || document.includes('\\u');
+    return isPlain && !hasOddities && !isDeeper(value, LIMITS.maxDepth) ? value : undefined;
+  } catch {
+    return undefined; // the strict parser says what is wrong
+  }
+}
+
+function isDeeper(value: unknown, depth: number): boolean {
+  if (typeof value !== 'object' || value === null) return false;
+  return depth === 0 || Object.values(value).some((member) => isDeeper(member, depth - 1));
 }

@@ -46,17 +46,27 @@ export function parseCheckpoint(
   if (origin === undefined || root === undefined || line === undefined || !ORIGIN.test(origin)) {
     throw new KeydError('malformed_structure', 'this is no signed checkpoint of an agentkeyd log');
   }
-  const signature = Buffer.from(line, 'base64');
+  const signature = strictBase64(line);
   if (signer !== origin || signature.length < 5) {
     throw new KeydError('malformed_structure', 'the checkpoint is not signed in the name of its log');
+  }
+  if (!Number.isSafeInteger(Number(size))) {
+    throw new KeydError('malformed_structure', `${size ?? ''} is no size of a log`);
   }
   return {
     origin,
     size: Number(size),
-    root: Buffer.from(root, 'base64'),
+    root: strictBase64(root),
     keyId: signature.subarray(0, 4),
     der: signature.subarray(4),
   };
+}
+
+/** One octet string has one spelling. */
+function strictBase64(text: string): Uint8Array {
+  const octets = Buffer.from(text, 'base64');
+  if (octets.toString('base64') === text) return octets;
+  throw new KeydError('malformed_structure', 'the checkpoint has base64 that no octets have');
 }
 
 /**
