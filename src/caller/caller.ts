@@ -32,3 +32,14 @@ export function callerShare(caller: Caller): string {
   if (caller.unit !== undefined) return `unit:${caller.unit}:${caller.uid}`;
   return `uid:${caller.uid}`;
 }
+
+/** The caller as nobody can change it any more: itself where it is so already, or a copy. */
+export function frozenCaller(caller: Caller): Caller {
+  const { ingress, groups } = caller;
+  if (Object.isFrozen(caller) && Object.isFrozen(ingress) && Object.isFrozen(groups)) return caller;
+  return Object.freeze({
+    ...caller,
+    ingress: Object.freeze({ ...ingress }),
+    groups: Object.freeze([...groups]),
+  });
+}

@@ -1,6 +1,6 @@
 /** From an accepted connection to a Caller, by the kernel's word only, anew for every request (S10). */
 import { KeydError } from '../wire/problem.ts';
-import { callerShare, type Caller, type Ingress } from './caller.ts';
+import { callerShare, frozenCaller, type Caller, type Ingress } from './caller.ts';
 import { ExecutableHashes } from './executable-hash.ts';
 import type { KernelPeer } from './peer-credentials.ts';
 import { overflowUid, ownUidMap, snapshotCgroup, type ProcessSnapshot } from './process-info.ts';
@@ -109,7 +109,7 @@ export class PeerConnection {
       pidfd === undefined
         ? {}
         : { startTimeTicks: watched.facts.startTimeTicks, ...snapshotCgroup(watched.facts, tools.proc) };
-    this.#known = Object.freeze({ ingress, uid, gid, groups, pid, ...pinned });
+    this.#known = frozenCaller({ ingress, uid, gid, groups, pid, ...pinned });
     this.#process = watched;
     this.#tools = tools;
   }
@@ -146,7 +146,7 @@ export class PeerConnection {
     if (executable === undefined || this.#known.startTimeTicks === undefined) return this.#known;
     const link = `${this.#tools.proc}/${this.#known.pid}/exe`;
     const executableSha256 = await this.#tools.hashes.hash(link, executable);
-    return executableSha256 === undefined ? this.#known : Object.freeze({ ...this.#known, executableSha256 });
+    return executableSha256 === undefined ? this.#known : frozenCaller({ ...this.#known, executableSha256 });
   }
 }
 

@@ -1,8 +1,8 @@
 /** The composition root: the one place where the rooms are wired to one another. */
-import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { FairQueue } from '../base/fair-queue.ts';
 import type { Logger } from '../base/logger.ts';
+import { pooledRandomOctets } from '../base/random-pool.ts';
 import { IssuanceService } from '../issuance/issuance-service.ts';
 import { ApprovalDesk } from '../policy/approval-desk.ts';
 import { Authorizer } from '../policy/authorize.ts';
@@ -286,7 +286,7 @@ class ComposedDaemon implements Daemon {
       issuerAuthorities: () => this.#issuerAuthorities(),
       deadlineMs: this.#opened.config.queue.deadlineMs,
       now: Date.now,
-      randomOctets: (count) => randomBytes(count),
+      randomOctets: pooledRandomOctets(),
     };
   }
 

@@ -118,8 +118,9 @@ function serverMaker(options: DaemonSocketsOptions): (ingress: Ingress) => Socke
   const { config, services, isDraining, logger, hasRole } = options;
   const metrics = new SocketMetrics();
   const routes = [
-    ...agentRoutes(services.agents),
+    // First, because routes are tried in turn, and nearly all requests are for a signature.
     ...signingRoutes(services.signing),
+    ...agentRoutes(services.agents),
     ...credentialRoutes(services.credentials),
     ...delegationRoutes(services.delegations),
     ...approvalRoutes(services.approvals),

@@ -9,7 +9,6 @@ import type { Intent } from '../wire/socket/intent.ts';
 import type { AgentAuthority, AuthoritySource } from './authority.ts';
 import type { Counters, Reservation, UsageHistory } from './counters.ts';
 import {
-  callerRoles,
   judgeAction,
   judgeSigning,
   POLICY_ACTIONS,
@@ -17,6 +16,7 @@ import {
   type Judgement,
   type PolicyAction,
 } from './judge.ts';
+import { JudgedFacts } from './judged-facts.ts';
 import { GrantBook, type Grant, type GrantContents } from './minted-grant.ts';
 import type { ActionRequest, AgentFacts, Proposal } from './proposal.ts';
 import type { PolicyRules } from './rules.ts';
@@ -104,8 +104,6 @@ type Judged =
       readonly authority: AgentAuthority | undefined;
       readonly obligations: Obligations;
     };
-
-const NO_PAST = { firstUseOfOrigin: true, lastMinute: 0, lastHour: 0, lastDay: 0 } as const;
 
 export class Authorizer {
   readonly #options: AuthorizerOptions;
@@ -304,7 +302,7 @@ export class Authorizer {
   }
 
   #authorizeUse(caller: Caller, agent: AgentFacts, action: PolicyAction): ActionAuthorization {
-    const facts = this.#facts(caller, agent, undefined, undefined, undefined);
+    const facts = this.#facts(caller, agent);
     const parameters = { operation: POLICY_ACTIONS[action] };
     const verdict = this.#engine.evaluate({ caller, agent, parameters, facts });
     const decision = this.#decision(verdict.effect, verdict.policies, verdict.observed);
@@ -316,23 +314,12 @@ export class Authorizer {
   #facts(
     caller: Caller,
     agent: AgentFacts,
-    origin: string | undefined,
-    intent: Intent | undefined,
-    authority: AgentAuthority | undefined,
+    origin?: string,
+    intent?: Intent,
+    authority?: AgentAuthority,
   ): DecisionFacts {
-    const { attestation, counters, usage } = this.#options;
-    return {
-      nowMs: this.#now(),
-      attestation: attestation(agent),
-      authority,
-      budgets: authority === undefined ? [] : (counters?.budgets(authority.account) ?? []),
-      // Counting costs more than most policies ask for.
-      get usage() {
-        return origin === undefined ? NO_PAST : usage.of(agent.id, origin);
-      },
-      intent,
-      roles: callerRoles(this.#rules, caller),
-    };
+    const call = { nowMs: this.#now(), caller, agent, origin, intent, authority, rules: this.#rules };
+    return new JudgedFacts(this.#options, call);
   }
 
   #concludeAction(judgement: Judgement): ActionAuthorization {

@@ -1,4 +1,4 @@
-import { callerShare, type Caller } from '../caller/caller.ts';
+import { callerShare, frozenCaller, type Caller } from '../caller/caller.ts';
 import { KeydError } from '../wire/problem.ts';
 import type { OctetsToSign, Proposal, SigningOperation } from './proposal.ts';
 
@@ -69,7 +69,7 @@ export class GrantBook {
         keyId: agent.keyId,
         kid: agent.kid,
         operation: parameters.operation,
-        caller: deepFreeze(structuredClone(caller)),
+        caller: caller === undefined ? undefined : frozenCaller(caller),
         policies: decision.policies,
         policyVersion: decision.policyVersion,
         notAfterMs,
@@ -92,12 +92,4 @@ export class GrantBook {
   withdraw(grant: Grant): boolean {
     return this.#contents.delete(grant);
   }
-}
-
-function deepFreeze<T>(value: T): T {
-  if (typeof value === 'object' && value !== null && !Object.isFrozen(value)) {
-    Object.freeze(value);
-    for (const member of Object.values(value)) deepFreeze(member);
-  }
-  return value;
 }

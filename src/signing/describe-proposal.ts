@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import type { DecisionEntry } from '../policy/recorder.ts';
 import type { Proposal, SigningParameters } from '../policy/proposal.ts';
 
@@ -9,7 +9,7 @@ export function describeProposal(
   return {
     action: proposal.parameters.operation,
     agent: proposal.agent,
-    octetsSha256: createHash('sha256').update(proposal.octets.octets).digest('hex'),
+    octetsSha256: hash('sha256', proposal.octets.octets, 'hex'),
     parameters: describeParameters(proposal.parameters),
   };
 }

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import type { Authorizer, Grant } from '../policy/authorize.ts';
 import type { Reservation } from '../policy/counters.ts';
 import type { DecisionEntry, RecordedDecision, Recorder, Settlement } from '../policy/recorder.ts';
@@ -61,7 +61,7 @@ function released(
     record.value.outcome({ effect: 'failed', code: error.code, ...settled });
     throw error;
   }
-  const signatureSha256 = createHash('sha256').update(signature.value).digest('hex');
+  const signatureSha256 = hash('sha256', signature.value, 'hex');
   record.value.outcome({ effect: 'done', signatureSha256, ...settled });
   return signature.value;
 }

@@ -1,5 +1,5 @@
 /** Content-Digest (RFC 9530 §2): computed with SHA-256; SHA-256 and SHA-512 are verified. */
-import { createHash, timingSafeEqual } from 'node:crypto';
+import { hash, timingSafeEqual } from 'node:crypto';
 import { KeydError } from './problem.ts';
 import { serializeBareItem, serializeMember } from './structured-fields.ts';
 
@@ -12,7 +12,7 @@ const MEMBER = /^([a-z*][a-z0-9_\-.*]*)=:([A-Za-z0-9+/]*={0,2}):$/;
 
 /** The field value `sha-256=:...:` of these content octets. */
 export function contentDigest(content: Uint8Array): string {
-  return serializeMember('sha-256', serializeBareItem(createHash('sha256').update(content).digest()));
+  return serializeMember('sha-256', serializeBareItem(hash('sha256', content, 'buffer')));
 }
 
 /**
@@ -25,9 +25,9 @@ export function verifyContentDigest(field: string, content: Uint8Array): void {
   let known = 0;
   for (const [name, digest] of parseDigests(field)) {
     if (!isDigestName(name)) continue;
-    const [hash, octets] = DIGESTS[name];
+    const [hashName, octets] = DIGESTS[name];
     if (digest.length !== octets) malformed(`has a ${name} of ${digest.length} octets`);
-    const actual = createHash(hash).update(content).digest();
+    const actual = hash(hashName, content, 'buffer');
     if (!timingSafeEqual(actual, digest)) {
       throw new KeydError('verification_failed', `the content does not match its ${name} Content-Digest`);
     }

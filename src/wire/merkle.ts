@@ -1,16 +1,16 @@
 /** Merkle tree hashes and proofs (RFC 9162 §2.1), SHA-256. A hash is 32 octets. */
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 
 export type Hash = Uint8Array;
 
 /** MTH of one entry: SHA-256(0x00 ‖ entry). */
 export function leafHash(entry: Uint8Array): Hash {
-  return createHash('sha256').update(LEAF).update(entry).digest();
+  return hash('sha256', Buffer.concat([LEAF, entry]), 'buffer');
 }
 
 /** SHA-256(0x01 ‖ left ‖ right). */
 export function nodeHash(left: Hash, right: Hash): Hash {
-  return createHash('sha256').update(NODE).update(left).update(right).digest();
+  return hash('sha256', Buffer.concat([NODE, left, right]), 'buffer');
 }
 
 const LEAF = Uint8Array.of(0);
@@ -18,7 +18,7 @@ const NODE = Uint8Array.of(1);
 
 /** MTH of no entry: SHA-256 of nothing. */
 export function emptyRoot(): Hash {
-  return createHash('sha256').digest();
+  return hash('sha256', Buffer.alloc(0), 'buffer');
 }
 
 /** The tree's right edge: all that appending and the root need. */

@@ -72,6 +72,8 @@ class SupervisedBackend implements Pkcs11Backend {
   readonly #logger: NonNullable<Pkcs11BackendOptions['logger']>;
   #generating: Promise<unknown> = Promise.resolve();
   #listing: Promise<readonly HardwareKey[]> | undefined;
+  /** Signatures under way. */
+  #signing = 0;
   #closed = false;
 
   constructor(options: Pkcs11BackendOptions, entry: URL) {
@@ -110,17 +112,25 @@ class SupervisedBackend implements Pkcs11Backend {
     if (signal?.aborted === true) throw abortReason(signal);
     const known = this.#known.get(keyId) ?? (await this.#learn(keyId));
     const host = this.#host();
-    const fromModule = await host.request(
-      OPERATION.sign,
-      [known.signPrefix, known.verifying.mechanismInput(input)],
-      {
-        timeoutMs: this.#timing.callTimeoutMs,
-        repeatable: true,
-        decode: same,
-        ...(signal === undefined ? {} : { signal }),
-      },
-    );
-    return known.verifying.release(input, fromModule);
+    this.#signing += 1;
+    try {
+      const fromModule = await host.request(
+        OPERATION.sign,
+        [known.signPrefix, known.verifying.mechanismInput(input)],
+        {
+          timeoutMs: this.#timing.callTimeoutMs,
+          repeatable: true,
+          decode: same,
+          ...(signal === undefined ? {} : { signal }),
+        },
+      );
+      const { verifying } = known;
+      return this.#signing > 1
+        ? await verifying.releaseBeside(input, fromModule)
+        : verifying.release(input, fromModule);
+    } finally {
+      this.#signing -= 1;
+    }
   }
 
   async find(keyId: string): Promise<HardwareKey | undefined> {

@@ -92,7 +92,9 @@ export class CedarPolicySet implements PolicySet {
     permits: readonly CompiledPolicy[],
   ): Denial | undefined {
     if (request.endsAtMs === undefined || !candidates.reads.context.has('time')) return undefined;
-    const facts = { ...request.facts, nowMs: Math.max(request.facts.nowMs, request.endsAtMs - 1) };
+    const { attestation, authority, budgets, usage, intent, roles } = request.facts;
+    const nowMs = Math.max(request.facts.nowMs, request.endsAtMs - 1);
+    const facts = { nowMs, attestation, authority, budgets, usage, intent, roles };
     const last = this.#ask(candidates, { ...request, facts }, documents);
     if ('permits' in last && last.permits.every((policy) => permits.includes(policy))) return undefined;
     const ids =
