@@ -125,8 +125,8 @@ export class AgentHandle {
     const { profile = 'rfc9421', attach } = options;
     const signer = this.#credentialed;
     const signHttpMessage =
-      profile === 'aauth'
-        ? signer.signWithAgentToken.bind(signer)
+      profile !== 'rfc9421'
+        ? signer.signWithDaemonsToken.bind(signer)
         : attach === undefined
           ? signer.signWithWit.bind(signer)
           : this.signHttpMessage.bind(this);

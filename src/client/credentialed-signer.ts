@@ -39,8 +39,8 @@ export class CredentialedSigner {
     return this.#sign(input, this.#credentials, options);
   }
 
-  /** Without a header of ours: the daemon itself puts the agent token into `aauth` signatures. */
-  async signWithAgentToken(input: HttpMessageInput, options: CallOptions = {}): Promise<SignedHeaders> {
+  /** Without a header of ours: the daemon itself adds the token that `aauth` and `wimse` signatures carry. */
+  async signWithDaemonsToken(input: HttpMessageInput, options: CallOptions = {}): Promise<SignedHeaders> {
     const signed = await unless('credential_unavailable', () => this.#agent.signHttpMessage(input, options));
     if (signed !== undefined) return signed;
     await this.#agent.renewCredentials(options);

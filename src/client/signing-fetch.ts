@@ -1,5 +1,6 @@
 /** A drop-in `fetch` that signs: what leaves is exactly what was described to the daemon. */
 import { KeydError } from '../wire/problem.ts';
+import type { ProfileName } from '../wire/profiles.ts';
 import { MAX_BODY_OCTETS } from '../wire/socket/signing.ts';
 import type { HttpMessageInput } from './http-message-input.ts';
 
@@ -7,7 +8,7 @@ const MAX_REDIRECTS = 5;
 
 export interface SigningFetchOptions {
   /** Default `rfc9421`. */
-  readonly profile?: 'rfc9421' | 'aauth';
+  readonly profile?: ProfileName;
   /** Headers to attach besides, made anew for each request (a WIT, say). */
   readonly attach?: () => Promise<Readonly<Record<string, string>>>;
   /** The fetch that sends; default the global one. */

@@ -80,7 +80,7 @@ export class CredentialService implements CredentialApi {
     const issuer = issuance?.host()?.issuer.issuer ?? 'the issuer';
     return {
       agentToken: issued.agentToken,
-      holdsWit: issued.wit !== undefined,
+      wit: issued.wit,
       expiresAtMs: issued.expiresAtSeconds * 1000,
       assurance: issued.assurance,
       assuranceReason:

@@ -2,7 +2,9 @@
 import type { ActionFacts } from '../delegation/action.ts';
 import { bodyReader, queryReader, type RequestContent } from '../delegation/request-facts.ts';
 import type { Charge } from '../policy/counters.ts';
-import type { HttpMessageParameters, Proposal } from '../policy/proposal.ts';
+import type { HttpMessageParameters, JwtParameters, Proposal } from '../policy/proposal.ts';
+import { WPT_TYP } from '../wire/credential-claims.ts';
+import { parseTargetUri } from '../wire/target-uri.ts';
 
 /**
  * @param scopes what policy says the action needs
@@ -32,13 +34,21 @@ export function actionFacts(
       return { ...common, audiences: [target.origin], method, path: target.path };
     }
     case 'jwt':
-      return { ...common, audiences: parameters.audience };
+      return { ...common, ...jwtTarget(parameters) };
     case 'delegate':
       return { ...common, audiences: parameters.audiences };
     case 'csr':
     case 'raw':
       return { ...common, audiences: [] };
   }
+}
+
+/** A Workload Proof Token is for one URI; of other types only an audience that is an origin can be compared. */
+function jwtTarget({ audience, typ }: JwtParameters): Pick<ActionFacts, 'audiences' | 'path'> {
+  const [only] = audience;
+  if (typ !== WPT_TYP || only === undefined) return { audiences: audience };
+  const { origin, path } = parseTargetUri(only);
+  return { audiences: [origin], path };
 }
 
 function spends(charges: readonly Charge[]): ReadonlyMap<string, bigint> {

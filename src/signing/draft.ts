@@ -15,7 +15,7 @@ export interface HostIdentity {
 /** What the issuer has given for an agent's present key, and when it ends. */
 export interface AgentCredentials {
   readonly agentToken: string | undefined;
-  readonly holdsWit: boolean;
+  readonly wit: string | undefined;
   /** Milliseconds since the epoch. */
   readonly expiresAtMs: number;
   readonly assurance: AssuranceLevel;

@@ -3,7 +3,8 @@ import type { BoundParameter, HttpMessageParameters } from '../policy/proposal.t
 import { parseAgentName } from '../wire/agent-name.ts';
 import { algorithmEntry } from '../wire/algorithms.ts';
 import { contentDigest } from '../wire/content-digest.ts';
-import { combinedFieldValue, trimOws, type FieldLine } from '../wire/field-lines.ts';
+import { WIT_HEADER } from '../wire/credential-claims.ts';
+import { combinedFieldValue, fieldValues, trimOws, type FieldLine } from '../wire/field-lines.ts';
 import { checkCallerHeaders } from '../wire/header-rules.ts';
 import {
   component,
@@ -18,22 +19,24 @@ import {
   INTENT_HEADER,
   profileEntry,
   requiredComponents,
+  wimseAudience,
   type Profile,
 } from '../wire/profiles.ts';
 import type { MessageIntent } from '../wire/socket/intent.ts';
 import type { HttpMessageReply, HttpMessageRequest } from '../wire/socket/signing.ts';
 import { serializeItem, serializeMember, SfToken, type SfBareItem } from '../wire/structured-fields.ts';
-import { parseTargetUri } from '../wire/target-uri.ts';
+import { parseTargetUri, type TargetUri } from '../wire/target-uri.ts';
 import { checkCarriedTokens } from './bound-token.ts';
 import { issuedAtSeconds } from './daemon-time.ts';
 import { expirySeconds, freshNonce, propose, type Draft, type DraftContext } from './draft.ts';
 import { refuseIssuer } from './issuer-authority.ts';
+import { workloadIdentityToken } from './workload-proof.ts';
 
 /** S4. */
 const MAX_LIFETIME_SECONDS = 60;
 /** Verifiers of ours take no longer one. */
 const MAX_NONCE_LENGTH = 256;
-/** Tags that name signatures made by other rules than these: the host's own calls, the wimse profile. */
+/** Tags that name signatures made by other rules than a caller's: the host's own calls, the profile wimse. */
 const RESERVED_TAG = /^(?:agentkey|wimse)/;
 /** Another host's digest, taken as it is: one SHA-256 in canonical base64 (RFC 9530 §2). */
 const SHA256_DIGEST = /^sha-256=:[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=:$/;
@@ -65,7 +68,7 @@ export function draftHttpMessage(
   const authorization = checkCarriedTokens(headers, context.agent.kid, request.profile);
   const created = issuedAtSeconds(context.nowMs, request.created, 'created');
   const expires = expirySeconds(context, MAX_LIFETIME_SECONDS);
-  const parameters = signatureParameters(context, request, profile, created, expires);
+  const parameters = signatureParameters(context, request, { profile, target, created, expires });
   const covered = components.map((name) => component(name));
   const base = signatureBase(covered, parameters, { method: request.method, target, headers });
   const proposal = propose(context, {
@@ -80,10 +83,10 @@ export function draftHttpMessage(
       content,
       authorization,
       challenge: request.nonce,
-      tag: request.tag,
+      tag: profile.tag ?? request.tag,
     },
     octets: { kind: 'message', octets: Buffer.from(base, 'ascii') },
-    binds: boundBy(components),
+    binds: boundBy(components, parameters),
     times: { issuedAtMs: created * 1000, expiresAtMs: expires * 1000 },
   });
   return {
@@ -133,6 +136,12 @@ function daemonHeaders(
     added.push([DELEGATION_CHAIN_HEADER, chain.tokens.join('~')]);
   }
   if (request.profile === 'aauth') added.push(['signature-key', signatureKey(context)]);
+  if (request.profile === 'wimse') {
+    if (fieldValues(request.headers ?? [], WIT_HEADER).length > 0) {
+      throw new KeydError('invalid_header', `${WIT_HEADER} is the daemon's to set in the profile wimse`);
+    }
+    added.push([WIT_HEADER, workloadIdentityToken(context)]);
+  }
   if (request.intent?.disclose === true) added.push(...intentLine(request.intent));
   return added;
 }
@@ -179,17 +188,25 @@ function coveredComponents(
   return [...required, ...extra.filter((name) => !required.includes(name))];
 }
 
+interface MessageFacts {
+  readonly profile: Profile;
+  readonly target: TargetUri;
+  /** Unix time, seconds. */
+  readonly created: number;
+  readonly expires: number;
+}
+
 function signatureParameters(
   context: DraftContext,
   request: HttpMessageRequest,
-  profile: Profile,
-  created: number,
-  expires: number,
+  { profile, target, created, expires }: MessageFacts,
 ): SignatureParameters {
-  if (request.tag !== undefined && RESERVED_TAG.test(request.tag)) {
+  if (request.tag !== undefined && (profile.tag !== undefined || RESERVED_TAG.test(request.tag))) {
     throw new KeydError(
       'type_reserved',
-      `the tag ${request.tag} belongs to signatures that are not made here`,
+      profile.tag === undefined
+        ? `the tag ${request.tag} belongs to signatures that are not made here`
+        : `signatures of the profile ${request.profile} have the tag ${profile.tag}`,
     );
   }
   const values: Readonly<Record<string, SfBareItem | undefined>> = {
@@ -197,7 +214,8 @@ function signatureParameters(
     expires,
     nonce: signatureNonce(context, request.nonce),
     keyid: context.agent.kid,
-    tag: request.tag,
+    tag: profile.tag ?? request.tag,
+    'wimse-aud': wimseAudience(target),
   };
   return profile.parameters.flatMap((name) => {
     const value = values[name];
@@ -232,13 +250,17 @@ function mediaType(headers: readonly FieldLine[]): string | undefined {
   return type;
 }
 
-function boundBy(components: readonly string[]): readonly BoundParameter[] {
-  return components.flatMap((name): readonly BoundParameter[] => {
+function boundBy(components: readonly string[], parameters: SignatureParameters): readonly BoundParameter[] {
+  const named = parameters.some(([name]) => name === 'wimse-aud');
+  const byParameters: readonly BoundParameter[] = named ? ['scheme', 'authority', 'path'] : [];
+  const byComponents = components.flatMap((name): readonly BoundParameter[] => {
     switch (name) {
       case '@method':
         return ['method'];
       case '@target-uri':
         return ['scheme', 'authority', 'path', 'query'];
+      case '@request-target':
+        return ['path', 'query'];
       case 'content-digest':
         return ['body', 'header:content-digest'];
       case 'authorization':
@@ -247,6 +269,7 @@ function boundBy(components: readonly string[]): readonly BoundParameter[] {
         return name.startsWith('@') ? [] : [`header:${name}`];
     }
   });
+  return [...byParameters, ...byComponents];
 }
 
 function normalLine([name, value]: FieldLine): FieldLine {

@@ -5,7 +5,6 @@ import { normaliseTyp } from '../wire/typ.ts';
 /** Types, normalised, and why they are reserved. */
 const RESERVED_TYPES: readonly (readonly [pattern: RegExp, why: string])[] = [
   [/^dpop\+jwt$/, 'DPoP proofs are made by sign/dpop'],
-  [/^wpt\+jwt$/, 'workload proofs are made by the profile wimse'],
   [/^(?:wit|at|kb|txntoken|jkt-s256|statuslist)\+jwt$/, 'such tokens are issued, not made by agents'],
   [/^aa-/, 'AAuth tokens are issued, not made by agents'],
   [/^agentkey/, 'such tokens are made by agentkeyd itself'],

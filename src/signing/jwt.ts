@@ -1,10 +1,12 @@
 /** `sign/jwt`: JWTs of a type that policy allows, speaking as the agent and as nobody else (RFC 7519). */
+import { WPT_TYP } from '../wire/credential-claims.ts';
 import { canonicalJson } from '../wire/jcs.ts';
 import { thumbprintUri } from '../wire/jwk.ts';
 import { joinJws, jwsSigningInput } from '../wire/jws.ts';
 import { KeydError } from '../wire/problem.ts';
 import { parseStrictJson } from '../wire/strict-json.ts';
 import type { JwtRequest } from '../wire/socket/signing.ts';
+import { normaliseTyp } from '../wire/typ.ts';
 import { issuedAtSeconds } from './daemon-time.ts';
 import {
   agentIdentifiers,
@@ -15,6 +17,7 @@ import {
   type DraftContext,
 } from './draft.ts';
 import { checkClaimNames, checkTyp } from './jwt-rules.ts';
+import { draftWorkloadProof } from './workload-proof.ts';
 
 /** S4. */
 const MAX_LIFETIME_SECONDS = 300;
@@ -25,10 +28,12 @@ type Claims = Readonly<Record<string, unknown>>;
 
 /**
  * Header `{alg, kid, typ}` only. `iat`, `nbf`, `exp` and `jti` are the daemon's; a caller's `exp` may shorten
- * the life. `iss` and `sub` are the agent's SPIFFE ID unless the caller names another of its identifiers.
+ * the life. `iss` and `sub` are the agent's SPIFFE ID unless the caller names another of its identifiers. A
+ * Workload Proof Token has rules of its own.
  * @throws KeydError `type_reserved`, `claim_reserved`, `time_not_acceptable`, `malformed_request`, `malformed_json`
  */
 export function draftJwt(context: DraftContext, request: JwtRequest): Draft<{ readonly jwt: string }> {
+  if (normaliseTyp(request.typ) === WPT_TYP) return draftWorkloadProof(context, request);
   const typ = checkTyp(request.typ);
   checkClaimNames(request.claims);
   const times = jwtTimes(context, request.claims);

@@ -19,9 +19,10 @@ export interface CheckedParameters {
   readonly nonce: string;
   readonly keyid: string | undefined;
   readonly alg: string | undefined;
+  /** `wimse-aud`; not compared with anything yet. */
+  readonly audience: string | undefined;
 }
 
-const KNOWN_PARAMETERS = new Set(['created', 'expires', 'nonce', 'keyid', 'alg', 'tag']);
 /** 8 octets in base64url; shorter ones collide by chance. */
 const MIN_NONCE_LENGTH = 11;
 const MAX_NONCE_LENGTH = 256;
@@ -62,11 +63,12 @@ export function checkParameters(
   time: TimeRules,
 ): CheckedParameters {
   const { parameters } = signature;
+  const entry = profileEntry(profile);
   for (const [name] of parameters) {
-    if (!KNOWN_PARAMETERS.has(name))
+    if (!entry.knownParameters.includes(name))
       refuse(`the signature has the parameter ${name.slice(0, 32)}, which is not understood here`);
   }
-  for (const name of profileEntry(profile).requiredParameters) {
+  for (const name of entry.requiredParameters) {
     if (signatureParameter(parameters, name) === undefined) refuse(`the signature has no ${name}`);
   }
   const created = integerParameter(signature, 'created');
@@ -82,9 +84,16 @@ export function checkParameters(
   if (nonce.length < MIN_NONCE_LENGTH || nonce.length > MAX_NONCE_LENGTH) {
     refuse(`the nonce is not of ${MIN_NONCE_LENGTH} to ${MAX_NONCE_LENGTH} characters`);
   }
-  if (tag !== undefined && !acceptedTags.includes(tag))
+  const tags = entry.tag === undefined ? acceptedTags : [entry.tag];
+  if (tag !== undefined && !tags.includes(tag))
     refuse(`the signature is for another use: tag ${tag.slice(0, 64)}`);
-  return { created, nonce, keyid: textParameter(signature, 'keyid'), alg: textParameter(signature, 'alg') };
+  return {
+    created,
+    nonce,
+    keyid: textParameter(signature, 'keyid'),
+    alg: textParameter(signature, 'alg'),
+    audience: textParameter(signature, 'wimse-aud'),
+  };
 }
 
 function integerParameter(signature: ReceivedSignature, name: string): number | undefined {

@@ -1,5 +1,6 @@
 /** Express middleware: a route behind it runs only for verified requests, on the octets that were verified. */
 import type { ErrorRequestHandler, Request, RequestHandler, Response } from 'express';
+import { WPT_HEADER } from '../wire/credential-claims.ts';
 import type { FieldLine } from '../wire/field-lines.ts';
 import { asKeydError, KeydError } from '../wire/problem.ts';
 import { parseStrictJson } from '../wire/strict-json.ts';
@@ -129,8 +130,16 @@ function verified(request: Request): Verified {
 function sendProblem(request: Request, response: Response, error: KeydError): void {
   // The rest of a refused content is not read.
   if (!request.readableEnded) response.set('connection', 'close');
-  if (error.status === 401)
-    response.set('accept-signature', 'sig=("@method" "@target-uri");created;nonce;keyid');
+  // The WIMSE drafts say 400: with 401 a client would look for WWW-Authenticate and answer by Authorization.
+  const status = error.status === 401 && isWimse(request) ? 400 : error.status;
+  if (status === 401) response.set('accept-signature', 'sig=("@method" "@target-uri");created;nonce;keyid');
   if (error.retryAfterSeconds !== undefined) response.set('retry-after', String(error.retryAfterSeconds));
-  response.status(error.status).type('application/problem+json').send(JSON.stringify(error.toProblem()));
+  const problem = { ...error.toProblem(), status };
+  response.status(status).type('application/problem+json').send(JSON.stringify(problem));
+}
+
+function isWimse({ headers }: Request): boolean {
+  return (
+    /(?:^|[,\s])wimse=/.test(String(headers['signature-input'] ?? '')) || headers[WPT_HEADER] !== undefined
+  );
 }

@@ -36,6 +36,11 @@ export { trustedKey, trustedKeys, type TrustedKey } from './trusted-keys.ts';
 export { verifyWit, type TokenClock, type WitTrust } from './wit.ts';
 export { verifyAgentToken, type AgentTokenIssuer } from './agent-token.ts';
 export type { ConfirmedToken } from './confirmed-token.ts';
+export {
+  verifyWorkloadProof,
+  type VerifiedWorkloadProof,
+  type WorkloadProofExpectations,
+} from './workload-proof.ts';
 export { verifyDpop, type DpopExpectations, type VerifiedDpop } from './dpop.ts';
 export {
   agentAuth,

@@ -23,7 +23,7 @@ export interface PinnedAgent {
 export interface CredentialSources {
   /** AAuth agent tokens in Signature-Key (profile aauth). */
   readonly agentTokens?: { readonly issuers: readonly AgentTokenIssuer[] };
-  /** WIT in Workload-Identity-Token (profile rfc9421). */
+  /** WIT in Workload-Identity-Token (profiles rfc9421 and wimse). */
   readonly wit?: WitTrust;
   /** A directory by `keyid`, the RFC 7638 thumbprint, for requests without a WIT (profile rfc9421). */
   readonly pinnedKey?: (keyid: string) => PinnedAgent | undefined | Promise<PinnedAgent | undefined>;
@@ -53,13 +53,27 @@ export async function signingAgent(
   sources: CredentialSources,
   clock: TokenClock,
 ): Promise<VerifiedAgent> {
-  const agent =
-    profile === 'aauth'
-      ? fromSignatureKey(headers, sources, clock)
-      : await fromKeyid(headers, keyid, sources, clock);
+  const agent = await credentialOf(profile, headers, keyid, sources, clock);
   if (keyid !== undefined && keyid !== agent.thumbprint)
     refuse('the keyid is not the thumbprint of the confirmed key');
   return agent;
+}
+
+function credentialOf(
+  profile: ProfileName,
+  headers: readonly FieldLine[],
+  keyid: string | undefined,
+  sources: CredentialSources,
+  clock: TokenClock,
+): VerifiedAgent | Promise<VerifiedAgent> {
+  switch (profile) {
+    case 'aauth':
+      return fromSignatureKey(headers, sources, clock);
+    case 'wimse':
+      return fromWit(headers, sources, clock);
+    case 'rfc9421':
+      return fromKeyid(headers, keyid, sources, clock);
+  }
 }
 
 function fromSignatureKey(
@@ -89,6 +103,17 @@ async function fromKeyid(
   const thumbprint = jwkThumbprint(pinned.jwk);
   const { id, jwk, assurance } = pinned;
   return { id, publicJwk: jwk, thumbprint, assurance, credential: 'pinned-key', claims: {} };
+}
+
+function fromWit(
+  headers: readonly FieldLine[],
+  { wit }: CredentialSources,
+  clock: TokenClock,
+): VerifiedAgent {
+  if (wit === undefined) return refuse('WITs are not accepted here');
+  if (fieldValues(headers, WIT_HEADER).length !== 1)
+    refuse('there must be one Workload-Identity-Token field');
+  return fromToken(verifyWit(combinedFieldValue(headers, WIT_HEADER), wit, clock), 'wit');
 }
 
 function fromToken(token: ConfirmedToken, credential: 'agent-token' | 'wit'): VerifiedAgent {

@@ -2,13 +2,13 @@
 import { inflateSync } from 'node:zlib';
 import { object, integer, optional, parse, text, anyJson, dictionary } from '../wire/check.ts';
 import { decodeBase64url } from '../wire/base64url.ts';
+import { STATUS_LIST_TYP } from '../wire/issuance/status.ts';
 import { decodeJwt } from '../wire/jws.ts';
 import { KeydError } from '../wire/problem.ts';
 import { verifySignature } from '../wire/public-key.ts';
 import { normaliseTyp } from '../wire/typ.ts';
 import type { TrustedKey } from './trusted-keys.ts';
 
-export const STATUS_LIST_TYP = 'statuslist+jwt';
 /** §7.1: everything else is some kind of no. */
 export const STATUS_VALID = 0;
 

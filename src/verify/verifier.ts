@@ -2,12 +2,13 @@
 import { algorithmEntry } from '../wire/algorithms.ts';
 import { meetsAssurance, type AssuranceLevel } from '../wire/assurance.ts';
 import { verifyContentDigest } from '../wire/content-digest.ts';
-import { combinedFieldValue, fieldValues, trimOws } from '../wire/field-lines.ts';
+import { combinedFieldValue, fieldValues, trimOws, type FieldLine } from '../wire/field-lines.ts';
 import { componentIdentifier, signatureBase } from '../wire/http-signature.ts';
 import { KeydError } from '../wire/problem.ts';
-import { DELEGATION_CHAIN_HEADER, profileEntry, type ProfileName } from '../wire/profiles.ts';
+import { DELEGATION_CHAIN_HEADER, profileEntry, wimseAudience, type ProfileName } from '../wire/profiles.ts';
 import { verifySignature } from '../wire/public-key.ts';
 import { receivedSignature } from '../wire/signature-fields.ts';
+import { parseSfDictionary } from '../wire/structured-fields-parse.ts';
 import type { TargetUri } from '../wire/target-uri.ts';
 import { checkCoverage, checkParameters } from './coverage.ts';
 import {
@@ -100,6 +101,7 @@ export function createVerifier(options: VerifierOptions): Verifier {
       const time = { nowSeconds, maxAgeSeconds, clockSkewSeconds };
       const parameters = checkParameters(signature, profile, options.acceptedTags ?? [], time);
       checkCoverage(signature, profile, request);
+      checkAudience(profile, parameters.audience, target);
       const { method, headers, body } = request;
       const base = signatureBase(signature.components, signature.parameters, { method, target, headers });
 
@@ -124,7 +126,7 @@ export function createVerifier(options: VerifierOptions): Verifier {
         target,
         headers,
         body,
-        proof: { kind: 'http-message', thumbprint, coveredComponents },
+        proof: { kind: 'http-message', thumbprint, coveredComponents, audience: parameters.audience },
         clientId: agent.credential === 'wit' ? agent.id : undefined,
       });
       // Last, so that only requests that would have been accepted use up a nonce.
@@ -151,8 +153,23 @@ function profileOf(
   if (profiles.includes('aauth') && fieldValues(request.headers, 'signature-key').length > 0) {
     return { profile: 'aauth', label: signatureKey(request.headers).label };
   }
+  if (profiles.includes('wimse') && hasSignature(request.headers, profileEntry('wimse').label)) {
+    return { profile: 'wimse', label: profileEntry('wimse').label };
+  }
   if (profiles.includes('rfc9421')) return { profile: 'rfc9421', label: profileEntry('rfc9421').label };
-  throw new KeydError('verification_failed', 'the request has no Signature-Key header');
+  throw new KeydError('verification_failed', `the request has no signature of a profile taken here`);
+}
+
+function hasSignature(headers: readonly FieldLine[], label: string): boolean {
+  if (fieldValues(headers, 'signature-input').length === 0) return false;
+  const input = combinedFieldValue(headers, 'signature-input');
+  return parseSfDictionary(input, 'signature-input').has(label);
+}
+
+/** draft-ietf-wimse-http-signature: who the message is for, by the name that configuration gave this server. */
+function checkAudience(profile: ProfileName, audience: string | undefined, target: TargetUri): void {
+  if (profile !== 'wimse' || audience === wimseAudience(target)) return;
+  throw new KeydError('verification_failed', 'wimse-aud is not the target of this request');
 }
 
 async function verifiedDelegation(
@@ -195,6 +212,9 @@ function checkSources({ profiles, credentials, delegation }: VerifierOptions): v
   if (profiles.length === 0) refuse('profiles is empty: no request could be verified');
   if (profiles.includes('aauth') && credentials.agentTokens === undefined) {
     refuse('the profile aauth needs credentials.agentTokens');
+  }
+  if (profiles.includes('wimse') && credentials.wit === undefined) {
+    refuse('the profile wimse needs credentials.wit');
   }
   if (profiles.includes('rfc9421') && credentials.wit === undefined && credentials.pinnedKey === undefined) {
     refuse('the profile rfc9421 needs credentials.wit or credentials.pinnedKey');

@@ -6,6 +6,9 @@ import { boolean, integer, object, oneOf, optional, text, type Infer } from './c
 export const WIT_TYP = 'wit+jwt';
 /** Header field that carries a WIT. */
 export const WIT_HEADER = 'workload-identity-token';
+/** Workload Proof Token (draft-ietf-wimse-wpt), and the header field that carries one. */
+export const WPT_TYP = 'wpt+jwt';
+export const WPT_HEADER = 'workload-proof-token';
 /** AAuth agent token, and the metadata document its `dwk` claim names. */
 export const AGENT_TOKEN_TYP = 'aa-agent+jwt';
 export const AGENT_TOKEN_DWK = 'aauth-agent.json';

@@ -3,6 +3,8 @@
  * signs by it and `verify` demands it. AAuth's wire names move between drafts; a change is a new version.
  */
 
+import type { TargetUri } from './target-uri.ts';
+
 /** Field that carries a delegation chain; covered whenever present. */
 export const DELEGATION_CHAIN_HEADER = 'agentkeyd-delegation';
 
@@ -19,7 +21,14 @@ export interface Profile {
   readonly parameters: readonly string[];
   /** Parameters without which a signature of this profile is refused. */
   readonly requiredParameters: readonly string[];
+  /** Parameters that a verifier takes; with any other a signature is refused. */
+  readonly knownParameters: readonly string[];
+  /** The one value of `tag`, where the profile has one. */
+  readonly tag?: string;
 }
+
+const KNOWN_PARAMETERS = ['created', 'expires', 'nonce', 'keyid', 'alg', 'tag'];
+const WIMSE_PARAMETERS = ['created', 'expires', 'nonce', 'tag', 'wimse-aud'];
 
 const TABLE = {
   rfc9421: {
@@ -28,6 +37,7 @@ const TABLE = {
     components: ['@method', '@target-uri'],
     parameters: ['created', 'expires', 'nonce', 'keyid', 'tag'],
     requiredParameters: ['created', 'nonce', 'keyid'],
+    knownParameters: KNOWN_PARAMETERS,
   },
   // draft AAuth -11 with Signature-Key: no alg, no keyid; the key is the cnf of the token in Signature-Key.
   aauth: {
@@ -36,6 +46,18 @@ const TABLE = {
     components: ['@method', '@authority', '@path', '@target-uri', 'signature-key'],
     parameters: ['created', 'expires', 'nonce', 'tag'],
     requiredParameters: ['created', 'nonce'],
+    knownParameters: KNOWN_PARAMETERS,
+  },
+  // draft-ietf-wimse-http-signature-06: the key is the cnf of the WIT beside it, keyid and alg are forbidden, and
+  // wimse-aud names the target. Its wimse-sign-response asks for signed responses, which nobody here makes.
+  wimse: {
+    version: 1,
+    label: 'wimse',
+    components: ['@method', '@request-target'],
+    parameters: WIMSE_PARAMETERS,
+    requiredParameters: WIMSE_PARAMETERS,
+    knownParameters: WIMSE_PARAMETERS,
+    tag: 'wimse-workload-to-workload',
   },
 } as const satisfies Record<string, Profile>;
 
@@ -50,6 +72,7 @@ export const COVERED_WHEN_PRESENT: readonly string[] = [
   'authorization',
   'idempotency-key',
   'workload-identity-token',
+  'txn-token',
   DELEGATION_CHAIN_HEADER,
   INTENT_HEADER,
 ];
@@ -60,6 +83,11 @@ export function isProfileName(text: string): text is ProfileName {
 
 export function profileEntry(name: ProfileName): Profile {
   return TABLE[name];
+}
+
+/** `wimse-aud` of a request, and `aud` of a Workload Proof Token: its target URI without the query. */
+export function wimseAudience({ origin, path }: TargetUri): string {
+  return origin + path;
 }
 
 /**

@@ -307,10 +307,10 @@ export type SigningFixture = ReturnType<typeof signingFixture>;
 export const stay = (): AbortSignal => new AbortController().signal;
 
 /** Credentials that end in `seconds`. */
-export function credentialsFor(seconds: number, agentToken?: string): AgentCredentials {
+export function credentialsFor(seconds: number, agentToken?: string, wit?: string): AgentCredentials {
   return {
     agentToken,
-    holdsWit: true,
+    wit,
     expiresAtMs: NOW_MS + seconds * 1000,
     assurance: 'hw-key',
     assuranceReason: 'appraised',

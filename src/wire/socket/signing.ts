@@ -33,7 +33,7 @@ const headerField: Shape<readonly [string, string]> = (value, path, faults) => {
   return ['', ''];
 };
 
-export const HTTP_PROFILES = ['rfc9421', 'aauth'] as const;
+export const HTTP_PROFILES = ['rfc9421', 'aauth', 'wimse'] as const;
 
 /**
  * `sign/http-message`. `body` absent: no content; `""`: empty content, digested (DECISIONS 19).

@@ -70,7 +70,7 @@ export function describeSigning(
                   { ...testKey(), jwk: agent.publicJwk },
                   { nowSeconds: seconds() },
                 ),
-                holdsWit: true,
+                wit: undefined,
                 expiresAtMs: Date.now() + 3_600_000,
                 assurance: 'software',
                 assuranceReason: 'a test',

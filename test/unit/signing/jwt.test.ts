@@ -70,7 +70,6 @@ describe('S1: types that are never signed, whatever policy says', () => {
     'application/dpop+jwt',
     'Application/DPOP+jwt',
     'wit+jwt',
-    'wpt+jwt',
     'aa-agent+jwt',
     'aa-auth+jwt',
     'aa-person+jwt',
