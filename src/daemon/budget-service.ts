@@ -30,11 +30,11 @@ export class BudgetService implements BudgetApi {
   /** @throws KeydError `agent_not_found`, `policy_denied`, `no_grant`, `delegation_*` */
   async show(caller: Caller, idOrName: string): Promise<readonly BudgetView[]> {
     const agent = this.#find(idOrName);
-    // eslint-disable-next-line @typescript-eslint/require-await -- so that what the chain says is its rejection
     return requireAction(
       this.#options,
       caller,
       { action: 'budget-read', agent: agentFacts(agent) },
+      // eslint-disable-next-line @typescript-eslint/require-await -- so that what the chain says is its rejection
       async () => this.#view(agent),
     );
   }

@@ -4,6 +4,7 @@ import { FairQueue } from '../base/fair-queue.ts';
 import type { Logger } from '../base/logger.ts';
 import { pooledRandomOctets } from '../base/random-pool.ts';
 import { IssuanceService } from '../issuance/issuance-service.ts';
+import { SpareIndices } from '../issuance/spare-indices.ts';
 import { ApprovalDesk } from '../policy/approval-desk.ts';
 import { Authorizer } from '../policy/authorize.ts';
 import { callerRoles, type ApprovedNames } from '../policy/judge.ts';
@@ -116,6 +117,7 @@ class ComposedDaemon implements Daemon {
   readonly #keyQueue = new FairQueue(KEY_GENERATION_QUEUE);
   readonly #backends: Hardware;
   readonly #issuance: IssuanceService | undefined;
+  readonly #status: SpareIndices | undefined;
   readonly #chains: AgentChains;
   readonly #authority: AgentAuthorities;
   readonly #authorizer: Authorizer;
@@ -140,6 +142,7 @@ class ComposedDaemon implements Daemon {
     this.#backends = new Hardware(hardware.lanes);
     this.#issuance = this.#composeIssuance();
     const issuance = this.#issuance;
+    this.#status = issuance === undefined ? undefined : new SpareIndices(issuance.statusIndices());
     this.#chains = composeChains({
       agents,
       delegations,
@@ -267,8 +270,10 @@ class ComposedDaemon implements Daemon {
       tpm: { ...queuedBackend(tpm.lane), attester: queuedAttester(tpm.lane, tpm.attester) },
       // `lane` names what is missing, should an agent's backend have left the configuration.
       backend: (kind) => backends.get(kind) ?? this.#backends.lane(kind).backend,
-      agents: () => state.agents.list(),
+      // Ephemeral ones are gone before credentials were of use, and every name is the issuer's to keep.
+      agents: () => state.agents.list().filter(({ ephemeral }) => ephemeral !== true),
       buildCsr: buildAgentCsr,
+      chain: ({ id }) => state.delegations.find(id)?.chain,
       credentialKinds: ({ name }) => (this.#authorizer.mayRawSign(name) ? ['x509'] : CREDENTIAL_KINDS),
       logger: logger.child({ room: 'issuance' }),
     });
@@ -302,7 +307,7 @@ class ComposedDaemon implements Daemon {
       delegations: state.delegations,
       chains: this.#chains,
       ledger: logs.ledger,
-      status: undefined,
+      status: this.#status,
       hardware: this.#backends,
       signer: this.#signer,
       draftContext: (agent) => this.#draft(agent),
@@ -343,7 +348,7 @@ class ComposedDaemon implements Daemon {
       credentials: (agent) => this.#credentials.forSigning(agent),
       hooks,
       places,
-      delegations: { store: delegations, chains: this.#chains, links, ends, status: undefined },
+      delegations: { store: delegations, chains: this.#chains, links, ends, status: this.#status },
     });
     const signing = new SigningService({
       ...gate,
@@ -370,7 +375,7 @@ class ComposedDaemon implements Daemon {
           keys,
           ends,
           allocations: logs.ledger,
-          status: undefined,
+          status: this.#status,
           log,
           now: Date.now,
         }),
