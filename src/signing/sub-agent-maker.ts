@@ -117,7 +117,7 @@ export class SubAgentMaker {
     sign: SignLink,
   ): Promise<readonly SubAgent[] | undefined> {
     const { delegations, now } = this.#options;
-    const durable = preparing.map((each) => this.#allocate(parent, held, each));
+    await Promise.all(preparing.map((each) => this.#allocate(parent, held, each)));
     const statuses = await this.#statuses(preparing);
     const subAgents: SubAgent[] = [];
     for (const [index, { id, name, segment, requested, key, isEphemeral }] of preparing.entries()) {
@@ -152,7 +152,6 @@ export class SubAgentMaker {
         },
       });
     }
-    await Promise.all(durable);
     this.#checkParent(parent);
     delegations.add(subAgents);
     return subAgents;
