@@ -7,7 +7,7 @@ import { randomUUID } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { openJournal, type Journal } from '../base/journal.ts';
-import { readRecords } from '../base/journal-reader.ts';
+import { readRecords, recordBatches } from '../base/journal-reader.ts';
 import {
   encodeAuditEntry,
   NO_ENTRY,
@@ -15,6 +15,7 @@ import {
   type AuditEntry,
   type AuditRecord,
 } from '../wire/audit-entry.ts';
+import { encodeExportHeader } from '../wire/audit-export.ts';
 import { checkpointText, signedCheckpoint, type TreeHead } from '../wire/checkpoint.ts';
 import type { PublicJwk } from '../wire/jwk.ts';
 import { consistencyProof, inclusionProof, leafHash, type Hash } from '../wire/merkle.ts';
@@ -47,6 +48,7 @@ export type { Checkpoint } from './checkpoint-file.ts';
 export const JOURNAL = 'audit';
 /** Small, because a proof may read a whole one. */
 const SEGMENT_OCTETS = 8 * 1024 * 1024;
+const LINE_FEED = Buffer.from('\n');
 /** Entries behind the end that are read for decisions without outcome; more are never under way at once. */
 const OPEN_WINDOW = 16_384;
 
@@ -181,6 +183,21 @@ export class AuditLog {
       this.#making = undefined;
     });
     return this.#making;
+  }
+
+  /**
+   * The whole log up to a new checkpoint, for `verifyAuditExport`; a segment is in memory at a time.
+   * @throws KeydError `audit_unavailable` while there is no key to sign it
+   */
+  async *export(): AsyncGenerator<Uint8Array, void> {
+    const checkpoint = await this.checkpoint();
+    if (checkpoint === undefined)
+      throw new KeydError('audit_unavailable', 'no backend is ready to sign a checkpoint; try again later');
+    const { head, note, publicJwk } = checkpoint;
+    yield Buffer.from(encodeExportHeader(note, head.size, publicJwk));
+    for (const batch of recordBatches(this.#options.directory, JOURNAL, head.size)) {
+      yield Buffer.concat(batch.flatMap((octets) => [octets, LINE_FEED]));
+    }
   }
 
   /** Entries `from` to `to`, exclusive, as octets: what the tree is over. */

@@ -25,8 +25,16 @@ export interface SegmentRead {
   readonly isDamaged: boolean;
 }
 
-/** Reads a segment record by record. @param onRecord gets a view that is good until it returns; false ends the reading */
-export function readSegment(path: string, onRecord: (record: Uint8Array, at: number) => boolean): SegmentRead {
+/**
+ * Reads a segment record by record.
+ * @param onRecord gets a view that is good until it returns; false ends the reading
+ * @param onDamaged gets a record whose checksum is not its own and that whole ones follow; false ends the reading
+ */
+export function readSegment(
+  path: string,
+  onRecord: (record: Uint8Array, at: number) => boolean,
+  onDamaged?: (record: Uint8Array, at: number) => boolean,
+): SegmentRead {
   const fd = openSync(path, 'r');
   try {
     const total = fstatSync(fd).size;
@@ -35,17 +43,25 @@ export function readSegment(path: string, onRecord: (record: Uint8Array, at: num
     let size = 0;
     let records = 0;
     for (;;) {
-      const record = recordAt(buffer, offset);
-      if (record === 'more' && size + (buffer.length - offset) < total) {
+      let record = recordAt(buffer, offset);
+      if (typeof record === 'string' && size + (buffer.length - offset) < total && !isAhead(buffer, offset)) {
         buffer = refill(fd, buffer.subarray(offset), size + (buffer.length - offset));
         offset = 0;
         continue;
       }
-      if (record === 'more' || record === 'bad') {
+      let next = onRecord;
+      if (record === 'bad' && onDamaged !== undefined && hasWholeRecord(buffer.subarray(offset))) {
+        record = buffer.subarray(
+          offset + HEADER_OCTETS,
+          offset + HEADER_OCTETS + buffer.readUInt32BE(offset),
+        );
+        next = onDamaged;
+      }
+      if (typeof record === 'string') {
         const tail = total - size;
         return { records, size, tail, isDamaged: tail > 0 && hasWholeRecord(buffer.subarray(offset)) };
       }
-      const goOn = onRecord(record, records);
+      const goOn = next(record, records);
       records += 1;
       offset += HEADER_OCTETS + record.length;
       size += HEADER_OCTETS + record.length;
@@ -54,6 +70,11 @@ export function readSegment(path: string, onRecord: (record: Uint8Array, at: num
   } finally {
     closeSync(fd);
   }
+}
+
+/** Whether what is read suffices to see the record at `offset` and the one behind it. */
+function isAhead(buffer: Buffer, offset: number): boolean {
+  return buffer.length - offset >= 2 * (HEADER_OCTETS + MAX_RECORD_OCTETS);
 }
 
 function refill(fd: number, rest: Buffer, position: number): Buffer {

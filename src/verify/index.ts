@@ -50,6 +50,21 @@ export {
   verifiedRequest,
   type AgentAuthOptions,
 } from './express.ts';
+export { verifyAuditExport, type AuditExportOptions } from './audit-export.ts';
+export {
+  AuditLogVerifier,
+  type AuditLogOptions,
+  type AuditReport,
+  type AuditTrust,
+} from './audit-log-verifier.ts';
+export type { AuditFinding, AuditFindingCode } from './audit-findings.ts';
+export {
+  verifyAuditConsistency,
+  verifyAuditProof,
+  type AuditProof,
+  type AuditProofReport,
+} from './audit-proof.ts';
+export type { AuditEntry } from '../wire/audit-entry.ts';
 export { KeydError, type ErrorCode, type ProblemDocument } from '../wire/problem.ts';
 export type { AssuranceLevel } from '../wire/assurance.ts';
 export type { FieldLine } from '../wire/field-lines.ts';

@@ -86,7 +86,8 @@ export function verifyCheckpoint(note: string, key: PublicJwk): TreeHead {
   return head;
 }
 
-function noteKeyId(key: PublicJwk): Uint8Array {
+/** The first four octets of SHA-256(SubjectPublicKeyInfo). */
+export function noteKeyId(key: PublicJwk): Uint8Array {
   const spki = publicKeyObject(key).export({ format: 'der', type: 'spki' });
   return createHash('sha256').update(spki).digest().subarray(0, 4);
 }
