@@ -2,13 +2,19 @@
 import type { Logger } from '../base/logger.ts';
 import type { Caller } from '../caller/caller.ts';
 import type { ChainRoot, Chain } from '../delegation/chain.ts';
+import { parseDelegationToken } from '../delegation/claims.ts';
 import type { IssuanceService } from '../issuance/issuance-service.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import type { Authorizer } from '../policy/authorize.ts';
 import type { Recorder } from '../policy/recorder.ts';
 import type { Agent } from '../signing/agent.ts';
 import { AgentChains } from '../signing/agent-chains.ts';
-import { rootAccount, type DelegationStore, type StatusIndices } from '../signing/delegation.ts';
+import {
+  rootAccount,
+  type DelegationStore,
+  type StatusIndices,
+  type StatusReference,
+} from '../signing/delegation.ts';
 import { DelegationEnds } from '../signing/delegation-ends.ts';
 import { budgetsOf } from '../signing/delegation-terms.ts';
 import type { DraftContext } from '../signing/draft.ts';
@@ -63,6 +69,11 @@ function openGrant(ledger: Ledger, { constraints, claims }: Chain['root'], log: 
       'the ceilings of a grant are not on record',
     );
   });
+}
+
+/** Where the status of a DT₀ is told, if it says so. */
+export function grantStatus(grant: string | undefined): StatusReference | undefined {
+  return grant === undefined ? undefined : parseDelegationToken(grant, true).claims.status?.status_list;
 }
 
 export interface DelegationRoomsOptions {

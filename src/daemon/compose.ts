@@ -32,7 +32,12 @@ import { ApprovalService } from './approval-service.ts';
 import { attestationFacts } from './attestation-facts.ts';
 import { AuditService } from './audit-service.ts';
 import { BudgetService } from './budget-service.ts';
-import { composeChains, composeDelegations, type DelegationRooms } from './compose-delegations.ts';
+import {
+  composeChains,
+  composeDelegations,
+  grantStatus,
+  type DelegationRooms,
+} from './compose-delegations.ts';
 import { readSecret, readSecretText } from './config-host.ts';
 import type { DaemonConfig } from './config.ts';
 import { CredentialService } from './credential-service.ts';
@@ -348,7 +353,10 @@ class ComposedDaemon implements Daemon {
       credentials: (agent) => this.#credentials.forSigning(agent),
       hooks,
       places,
-      delegations: { store: delegations, chains: this.#chains, links, ends, status: this.#status },
+      delegations: {
+        ...{ store: delegations, chains: this.#chains, links, ends, status: this.#status },
+        grantStatus: (agent) => grantStatus(this.#issuance?.credentials(agent)?.issued.grant),
+      },
     });
     const signing = new SigningService({
       ...gate,

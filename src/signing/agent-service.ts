@@ -32,8 +32,10 @@ export interface DelegationParts {
   readonly store: DelegationStore;
   readonly chains: Pick<AgentChains, 'replaced'>;
   readonly links: Pick<LinkRenewer, 'rekey' | 'wake'>;
-  readonly ends: Pick<DelegationEnds, 'end' | 'endBelow'>;
+  readonly ends: Pick<DelegationEnds, 'end' | 'endBelow' | 'revokeGrant'>;
   readonly status: StatusIndices | undefined;
+  /** Where others learn whether the grant of this agent's key still counts; undefined where it has no such place. */
+  readonly grantStatus: (agent: Agent) => StatusReference | undefined;
 }
 
 export interface AgentServiceOptions extends ActionGate {
@@ -116,7 +118,7 @@ export class AgentService {
       const reason = request.reason ?? 'routine';
       return requireAction(this.#options, caller, { action: 'agent-rotate', agent, reason }, async () => {
         const { delegations, hooks } = this.#options;
-        if (reason === 'compromise') delegations?.ends.endBelow(id);
+        if (reason === 'compromise') this.#endAll(agent);
         await this.#replaceKey(caller, agent, reason);
         delegations?.chains.replaced(agent.kid, reason);
         delegations?.links.wake();
@@ -140,7 +142,7 @@ export class AgentService {
       return requireAction(this.#options, caller, { action: 'agent-retire', agent }, async () => {
         const { agents, delegations, hardware, hooks } = this.#options;
         if (delegations?.store.find(id) !== undefined) return delegations.ends.end(agent);
-        delegations?.ends.endBelow(id);
+        this.#endAll(agent);
         const erasure = await hardware.lane(agent.backend).backend.destroy(agent.keyId);
         agents.retire(id);
         this.#tell(hooks.retired, agent);
@@ -165,6 +167,14 @@ export class AgentService {
       }
       return toPem('TSS2 PRIVATE KEY', record.blob);
     });
+  }
+
+  /** What others hold by this agent's key ends, whatever becomes of the key. */
+  #endAll(agent: Agent): void {
+    const { delegations } = this.#options;
+    delegations?.ends.endBelow(agent.id);
+    const status = delegations?.grantStatus(agent);
+    if (status !== undefined) delegations?.ends.revokeGrant(agent, status);
   }
 
   #find(idOrName: string): Agent {

@@ -10,9 +10,11 @@ import type { AgentChains } from './agent-chains.ts';
 import {
   delegationAccount,
   type Allocations,
+  type DelegationEnd,
   type DelegationStore,
   type DoomedKey,
   type StatusIndices,
+  type StatusReference,
 } from './delegation.ts';
 import type { Hardware } from './hardware.ts';
 
@@ -35,6 +37,8 @@ export interface DelegationEndsOptions {
 const SIGNATURE_LIFE_MS = 300_000;
 /** How often what failed is tried again, and ended delegations are looked for. */
 const SWEEP_INTERVAL_MS = 30_000;
+/** Revocations in one exchange with the issuer. */
+const PUBLISHED_AT_ONCE = 500;
 
 export class DelegationEnds {
   readonly #options: DelegationEndsOptions;
@@ -64,6 +68,12 @@ export class DelegationEnds {
   /** Ends everything below an agent. When this returns, none of it signs anything more, crashes included. */
   endBelow(agentId: string): void {
     this.#end(this.#options.delegations.descendantsOf(agentId).map((each) => each.agentId));
+  }
+
+  /** What was granted to a key that is retired or no longer trusted is revoked for others too, crashes included. */
+  revokeGrant({ kid }: Pick<Agent, 'kid'>, status: StatusReference): void {
+    this.#options.delegations.revokeLater(kid, status);
+    this.wake();
   }
 
   /**
@@ -96,12 +106,13 @@ export class DelegationEnds {
           this.#close(end.agentId, end.releaseAtMs),
         );
       }
-      if (end.status !== undefined) {
-        const { agentId, status } = end;
-        await this.#attempt('the end of a delegation could not be published', end, () =>
-          this.#publish(agentId, status),
-        );
-      }
+    }
+    const unpublished = delegations.ends().filter(({ status }) => status !== undefined);
+    for (let from = 0; from < unpublished.length; from += PUBLISHED_AT_ONCE) {
+      const some = unpublished.slice(from, from + PUBLISHED_AT_ONCE);
+      await this.#attempt('ends of delegations could not be published', { count: some.length }, () =>
+        this.#publish(some),
+      );
     }
   }
 
@@ -136,13 +147,13 @@ export class DelegationEnds {
     delegations.closed(agentId);
   }
 
-  async #publish(agentId: string, status: { readonly idx: number; readonly uri: string }): Promise<void> {
+  async #publish(ends: readonly DelegationEnd[]): Promise<void> {
     const { delegations, status: indices } = this.#options;
     if (indices === undefined) {
       throw new KeydError('issuer_unavailable', 'no issuer publishes for this host any more');
     }
-    await indices.revoke([status]);
-    delegations.published(agentId);
+    await indices.revoke(ends.flatMap(({ status }) => status ?? []));
+    for (const { agentId } of ends) delegations.published(agentId);
   }
 
   async #attempt(failure: string, what: object, act: () => Promise<unknown>): Promise<void> {

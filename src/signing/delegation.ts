@@ -47,8 +47,9 @@ export interface DoomedKey {
   readonly backend: BackendKind;
 }
 
-/** What is left to do for a delegation that has ended. */
+/** What is left to do for a delegation that has ended, or for a grant that is revoked. */
 export interface DelegationEnd {
+  /** Of a grant, the thumbprint of the key it was given to. */
   readonly agentId: string;
   /** From then on what it did not spend is its parent's again. */
   readonly releaseAtMs: number;
@@ -84,6 +85,8 @@ export interface DelegationStore {
    * remembered until it is done.
    */
   end(agentIds: readonly string[], releaseAtMs: number): void;
+  /** Remembers that this is to be published as revoked. @param kid of the key it was given to */
+  revokeLater(kid: string, status: StatusReference): void;
   /** Keys to destroy, those of ephemeral sub-agents of an earlier process included. */
   doomedKeys(): readonly DoomedKey[];
   /** The key is gone from its hardware. */

@@ -1,6 +1,7 @@
 /** Sub-agents of a host that was granted something: keys in a real TPM, links by their parents' keys. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Agent as HttpAgent } from 'node:http';
+import { inflateSync } from 'node:zlib';
 import { decodeJwt } from '../../src/wire/jws.ts';
 import { startGrantedHost, until, type GrantedHost } from '../support/granted-host.ts';
 import type { SocketAnswer } from '../support/http-over-socket.ts';
@@ -41,7 +42,7 @@ beforeAll(async () => {
   host = await startGrantedHost({ config: { limits: { agents_per_caller: 5000 } } });
   await host.agent('planner');
 }, 120_000);
-afterAll(() => host?.remove());
+afterAll(() => host.remove());
 
 describe('a sub-agent', () => {
   it('has a key of its own, the name of its parent and a link that its parent signed', async () => {
@@ -220,3 +221,34 @@ describe('S6: what the grant gives', () => {
     expect(['authority_exceeded', 'delegation_revoked']).toContain(code(await sign('planner+late')));
   });
 });
+
+describe('S18: others learn of an end', () => {
+  it('by the status list of the issuer: a revoked link, and the grant of a retired key', async () => {
+    const wide = { scopes: ['*'], audiences: ['*'], constraints: [], max_depth: 4, lifetime_seconds: 3600 };
+    await host.approve({ ...wide, status: true });
+    await host.agent('worker');
+    const made = await child('worker', { name: 'w', ...WIDE });
+    const references = made.chain.map(
+      (token) => (claims(token)['status'] as { status_list: { idx: number; uri: string } }).status_list,
+    );
+    expect(references).toHaveLength(2);
+    expect(await revoked(references)).toEqual([false, false]);
+    await host.daemon.request('POST', '/v1/agents/worker+w/revoke', {});
+    await expect.poll(() => revoked(references)).toEqual([false, true]);
+    const retired = await host.daemon.request('DELETE', '/v1/agents/worker');
+    expect(code(retired)).toBe('done');
+    await expect.poll(() => revoked(references)).toEqual([true, true]);
+  });
+});
+
+/** What the issuer's lists say now; bit 0 of the list is the lowest of its first octet. */
+async function revoked(references: readonly { idx: number; uri: string }[]): Promise<readonly boolean[]> {
+  return Promise.all(
+    references.map(async ({ idx, uri }) => {
+      const answer = await host.issuer.connect().get(new URL(uri).pathname);
+      const list = claims(answer.text)['status_list'] as { lst: string };
+      const octets = inflateSync(Buffer.from(list.lst, 'base64url'));
+      return ((octets[Math.floor(idx / 8)] ?? 0) & (1 << (idx % 8))) !== 0;
+    }),
+  );
+}

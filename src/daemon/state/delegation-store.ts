@@ -129,6 +129,14 @@ export class SqliteDelegationStore implements DelegationStore {
     for (const { id } of agents) this.#numbers.forget(id);
   }
 
+  revokeLater(kid: string, status: StatusReference): void {
+    this.#database
+      .prepare(
+        'INSERT OR REPLACE INTO delegation_ends (agent_id, release_at_ms, status, closed) VALUES (?, 0, ?, 1)',
+      )
+      .run(kid, JSON.stringify(status));
+  }
+
   doomedKeys(): readonly DoomedKey[] {
     const live = new Set(this.#agents.list().map(({ keyId }) => keyId));
     return this.#database
