@@ -407,6 +407,14 @@ describe('step 8: this very request', () => {
     }
   });
 
+  it('S7: takes no negative number for equal to anything, not even to itself', async () => {
+    const chain = chainOf({ constraints: [{ key: 'body:/amount', equals: -5 }] });
+    expect(await refusal(payment({ chain, content: '{"amount":-5}' }))).toMatch(exceeded);
+    const zero = chainOf({ constraints: [{ key: 'body:/amount', equals: 0 }] });
+    expect(await refusal(payment({ chain: zero, content: '{"amount":0.0}' }))).toBe('accepted');
+    expect(await refusal(payment({ chain: zero, content: '{"amount":-0}' }))).toMatch(exceeded);
+  });
+
   it('refuses a body that is changed after signing, before it comes to that', async () => {
     const request = { ...payment(), body: Buffer.from('{"payee":"bob","amount":1}') };
     expect(await refusal(request)).toMatch(/^verification_failed: .*content-digest/i);
