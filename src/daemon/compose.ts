@@ -1,53 +1,36 @@
 /** The composition root: the one place where the rooms are wired to one another. */
-import { readFileSync } from 'node:fs';
 import { FairQueue } from '../base/fair-queue.ts';
 import type { Logger } from '../base/logger.ts';
 import { pooledRandomOctets } from '../base/random-pool.ts';
-import { IssuanceService } from '../issuance/issuance-service.ts';
+import type { IssuanceService } from '../issuance/issuance-service.ts';
 import { SpareIndices } from '../issuance/spare-indices.ts';
-import { ApprovalDesk } from '../policy/approval-desk.ts';
 import { Authorizer } from '../policy/authorize.ts';
-import { callerRoles, type ApprovedNames } from '../policy/judge.ts';
+import { callerRoles } from '../policy/judge.ts';
 import type { Recorder } from '../policy/recorder.ts';
 import type { PolicyRules } from '../policy/rules.ts';
 import type { PolicyEngine } from '../policy/verdict.ts';
 import type { Agent } from '../signing/agent.ts';
 import { AgentAuthorities } from '../signing/agent-authority.ts';
 import type { AgentChains } from '../signing/agent-chains.ts';
-import { AgentService, type AgentHooks } from '../signing/agent-service.ts';
+import type { AgentHooks } from '../signing/agent-service.ts';
 import { AuditRecorder } from '../signing/audit-recorder.ts';
-import { buildAgentCsr } from '../signing/certification-request.ts';
-import { DelegationService } from '../signing/delegation-service.ts';
+import type { DelegationService } from '../signing/delegation-service.ts';
 import { draftContext, type DraftContext, type DraftContextSources } from '../signing/draft.ts';
 import { Hardware } from '../signing/hardware.ts';
-import { KeyMaker } from '../signing/key-maker.ts';
-import { OwnerPlaces } from '../signing/owner-places.ts';
 import { Signer } from '../signing/signer.ts';
-import { SigningService } from '../signing/signing-service.ts';
-import { SubAgentMaker } from '../signing/sub-agent-maker.ts';
 import type { ListenAddress } from '../socket/listener.ts';
-import { CREDENTIAL_KINDS } from '../wire/issuance/issue.ts';
 import { asKeydError } from '../wire/problem.ts';
-import { ApprovalService } from './approval-service.ts';
 import { attestationFacts } from './attestation-facts.ts';
-import { AuditService } from './audit-service.ts';
-import { BudgetService } from './budget-service.ts';
-import {
-  composeChains,
-  composeDelegations,
-  grantStatus,
-  type DelegationRooms,
-} from './compose-delegations.ts';
-import { readSecret, readSecretText } from './config-host.ts';
+import { approvedNames, composeIssuance, issuerAuthorities } from './compose-issuance.ts';
+import { composeChains, composeDelegations, type DelegationRooms } from './compose-delegations.ts';
+import { readSecret } from './config-host.ts';
 import type { DaemonConfig } from './config.ts';
 import { CredentialService } from './credential-service.ts';
+import { composeServices } from './compose-services.ts';
 import { openEvidenceLogs, type EvidenceLogs } from './evidence-logs.ts';
 import { openHardware, type OpenHardware } from './hardware.ts';
-import { HostService } from './host-service.ts';
 import { openPolicies, type Policies } from './policies.ts';
-import { PolicyService } from './policy-service.ts';
-import { queuedAttester, queuedBackend } from './queued-backend.ts';
-import { DaemonSockets, type SocketServices } from './sockets.ts';
+import { DaemonSockets } from './sockets.ts';
 import { openState, type DaemonState } from './state/state.ts';
 
 export interface Daemon {
@@ -140,12 +123,15 @@ class ComposedDaemon implements Daemon {
 
   constructor(opened: Opened) {
     this.#opened = opened;
-    const { config, hardware, logger, logs, policies, state, replaced } = opened;
+    const { config, hardware, logger, logs, policies, state, replaced, version } = opened;
     const { agents, delegations } = state;
     const { ledger } = logs;
     this.#rules = config.policy;
     this.#backends = new Hardware(hardware.lanes);
-    this.#issuance = this.#composeIssuance();
+    this.#issuance = composeIssuance({
+      ...{ config, state, hardware, backends: this.#backends, logger },
+      mayRawSign: (name) => this.#authorizer.mayRawSign(name),
+    });
     const issuance = this.#issuance;
     this.#status = issuance === undefined ? undefined : new SpareIndices(issuance.statusIndices());
     this.#chains = composeChains({
@@ -163,7 +149,7 @@ class ComposedDaemon implements Daemon {
       counters: ledger,
       usage: logs.usage,
       attestation: attestationFacts({ issuance, agents, now: Date.now }),
-      approvedNames: () => this.#approvedNames(),
+      approvedNames: () => approvedNames(config, issuance),
     });
     this.#audit = new AuditRecorder(logs.audit, config.audit.denialsPerMinute);
     this.#recorder = replaced.recorder ?? this.#audit;
@@ -176,7 +162,24 @@ class ComposedDaemon implements Daemon {
     this.#credentials = new CredentialService({ ...this.#gate(), agents, issuance });
     this.#draftSources = this.#composeDraftSources();
     this.#rooms = this.#composeDelegationRooms();
-    const services = this.#composeServices();
+    const services = composeServices({
+      ...{ config, version, state, policies, hardware, logs, logger, gate: this.#gate() },
+      backends: this.#backends,
+      keyQueue: this.#keyQueue,
+      issuance,
+      status: this.#status,
+      chains: this.#chains,
+      authority: this.#authority,
+      signer: this.#signer,
+      credentials: this.#credentials,
+      draftContext: (agent) => this.#draft(agent),
+      rooms: this.#rooms,
+      hooks: this.#hooks(),
+      reloadPolicies: () => {
+        this.reload(this.#rules);
+      },
+      isDraining: () => this.#draining,
+    });
     this.#delegations = services.delegations;
     this.#sockets = new DaemonSockets({
       config,
@@ -250,40 +253,6 @@ class ComposedDaemon implements Daemon {
     this.#timers.push(timer.unref());
   }
 
-  #composeIssuance(): IssuanceService | undefined {
-    const { config, hardware, logger, state } = this.#opened;
-    const { issuer } = config;
-    const { lanes, tpm } = hardware;
-    if (issuer === undefined || tpm === undefined) return undefined;
-    const backends = new Map(lanes.map((lane) => [lane.backend.kind, queuedBackend(lane)]));
-    return new IssuanceService({
-      config: {
-        endpoint: {
-          url: issuer.url,
-          ca: issuer.caFile === undefined ? undefined : readFileSync(issuer.caFile, 'utf8'),
-          timeoutMs: issuer.timeoutMs,
-        },
-        channelBinding: issuer.channelBinding,
-        challengeKeyThumbprint: issuer.challengeKeyThumbprint,
-        enrolmentToken:
-          issuer.enrolmentToken === undefined
-            ? undefined
-            : readSecretText(issuer.enrolmentToken.path).toString(),
-        ttlSeconds: issuer.ttlSeconds,
-      },
-      store: state.issuance,
-      tpm: { ...queuedBackend(tpm.lane), attester: queuedAttester(tpm.lane, tpm.attester) },
-      // `lane` names what is missing, should an agent's backend have left the configuration.
-      backend: (kind) => backends.get(kind) ?? this.#backends.lane(kind).backend,
-      // Ephemeral ones are gone before credentials were of use, and every name is the issuer's to keep.
-      agents: () => state.agents.list().filter(({ ephemeral }) => ephemeral !== true),
-      buildCsr: buildAgentCsr,
-      chain: ({ id }) => state.delegations.find(id)?.chain,
-      credentialKinds: ({ name }) => (this.#authorizer.mayRawSign(name) ? ['x509'] : CREDENTIAL_KINDS),
-      logger: logger.child({ room: 'issuance' }),
-    });
-  }
-
   #composeDraftSources(): DraftContextSources {
     return {
       identity: () => this.#issuance?.identity(),
@@ -293,7 +262,7 @@ class ComposedDaemon implements Daemon {
         if (held === undefined) return undefined;
         return { tokens: held.tokens, expiresAtMs: held.chain.expiresAtSeconds * 1000 };
       },
-      issuerAuthorities: () => this.#issuerAuthorities(),
+      issuerAuthorities: () => issuerAuthorities(this.#opened.config, this.#issuance),
       deadlineMs: this.#opened.config.queue.deadlineMs,
       now: Date.now,
       randomOctets: pooledRandomOctets(),
@@ -323,106 +292,6 @@ class ComposedDaemon implements Daemon {
     });
   }
 
-  #composeServices(): SocketServices & { readonly delegations: DelegationService } {
-    const { config, hardware, logger, logs, policies, state, version } = this.#opened;
-    const { lanes, tpm } = hardware;
-    const { agents, delegations, keyBlobs } = state;
-    const { links, ends } = this.#rooms;
-    const gate = this.#gate();
-    const log = logger.child({ room: 'signing' });
-    const common = { ...gate, agents, log, now: Date.now };
-    const places = new OwnerPlaces(agents, config.agentsPerCaller);
-    const keys = new KeyMaker({
-      hardware: this.#backends,
-      queue: this.#keyQueue,
-      deadlineMs: config.queue.deadlineMs,
-      log,
-    });
-    const desk = new ApprovalDesk({
-      store: state.approvals,
-      expiryMs: config.approvals.expiryMs,
-      maxPerShare: config.approvals.perCaller,
-    });
-    const hooks = this.#hooks();
-    const agentService = new AgentService({
-      ...common,
-      hardware: this.#backends,
-      keys,
-      blobs: keyBlobs,
-      identity: () => this.#issuance?.identity(),
-      credentials: (agent) => this.#credentials.forSigning(agent),
-      hooks,
-      places,
-      delegations: {
-        ...{ store: delegations, chains: this.#chains, links, ends, status: this.#status },
-        grantStatus: (agent) => grantStatus(this.#issuance?.credentials(agent)?.issued.grant),
-      },
-    });
-    const signing = new SigningService({
-      ...gate,
-      agents,
-      signer: this.#signer,
-      usage: logs.usage,
-      approvals: desk,
-      draftContext: (agent) => this.#draft(agent),
-    });
-    return {
-      agents: agentService,
-      signing,
-      credentials: this.#credentials,
-      delegations: new DelegationService({
-        ...common,
-        delegations,
-        chains: this.#chains,
-        ends,
-        places,
-        maker: new SubAgentMaker({
-          agents,
-          delegations,
-          chains: this.#chains,
-          keys,
-          ends,
-          allocations: logs.ledger,
-          status: this.#status,
-          log,
-          now: Date.now,
-        }),
-        sign: (call, approvalId) => signing.sign(call, approvalId),
-        describe: (agent) => agentService.describe(agent),
-        ...(hooks.created === undefined ? {} : { created: hooks.created }),
-      }),
-      approvals: new ApprovalService({ ...gate, desk }),
-      policy: new PolicyService({
-        ...gate,
-        loaded: () => policies.loaded,
-        reload: () => {
-          this.reload(this.#rules);
-        },
-      }),
-      audit: new AuditService({ ...gate, audit: logs.audit }),
-      budget: new BudgetService({
-        ...gate,
-        agents,
-        authority: this.#authority,
-        delegations,
-        links,
-        ledger: logs.ledger,
-      }),
-      host: new HostService({
-        ...gate,
-        version,
-        agents,
-        lanes,
-        attester: tpm === undefined ? undefined : queuedAttester(tpm.lane, tpm.attester),
-        adoptTpm: tpm?.adopt,
-        issuance: this.#issuance,
-        issuerUrl: config.issuer?.url,
-        isDraining: () => this.#draining,
-        logger,
-      }),
-    };
-  }
-
   #hooks(): AgentHooks {
     return {
       created: ({ name }) => {
@@ -448,23 +317,6 @@ class ComposedDaemon implements Daemon {
     work.catch((thrown: unknown) => {
       this.#opened.logger.error({ error: asKeydError(thrown) }, 'an agent socket could not be changed');
     });
-  }
-
-  #approvedNames(): ApprovedNames {
-    if (this.#opened.config.issuer === undefined) return { state: 'local' };
-    const identity = this.#issuance?.identity();
-    return identity === undefined
-      ? { state: 'pending' }
-      : { state: 'approved', patterns: identity.namePatterns };
-  }
-
-  /** Where the issuer is, by configuration and by its own word: agents sign nothing for either (S1). */
-  #issuerAuthorities(): readonly string[] {
-    const { issuer } = this.#opened.config;
-    const known = this.#issuance?.host()?.issuer.issuer;
-    return [issuer?.url, known].flatMap((url) =>
-      url !== undefined && URL.canParse(url) ? [new URL(url).host] : [],
-    );
   }
 }
 

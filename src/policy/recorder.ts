@@ -6,7 +6,7 @@ import type { Caller } from '../caller/caller.ts';
 import type { ErrorCode } from '../wire/problem.ts';
 import type { Intent } from '../wire/socket/intent.ts';
 import type { AgentAuthority } from './authority.ts';
-import type { Decision } from './authorize.ts';
+import type { Decision } from './decision.ts';
 import type { Charge } from './counters.ts';
 import type { ActionRequest, AgentFacts, SigningOperation } from './proposal.ts';
 

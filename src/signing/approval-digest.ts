@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { callerShare, type Caller } from '../caller/caller.ts';
-import type { Decision, PendingTerms } from '../policy/authorize.ts';
+import type { Decision, PendingTerms } from '../policy/decision.ts';
 import { encodeBase64url } from '../wire/base64url.ts';
 import { canonicalJson } from '../wire/jcs.ts';
 import { toJson } from '../wire/json-octets.ts';

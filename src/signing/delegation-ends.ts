@@ -177,12 +177,17 @@ export class DelegationEnds {
 
   async #sweepAll(): Promise<void> {
     do {
-      this.#again = false;
       try {
         await this.sweep();
       } catch (thrown) {
         this.#options.log.error({ error: asKeydError(thrown) }, 'ended delegations could not be cleared');
       }
-    } while (this.#again);
+    } while (this.#wasWoken());
+  }
+
+  #wasWoken(): boolean {
+    const again = this.#again;
+    this.#again = false;
+    return again;
   }
 }

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import * as authorizeModule from '../../../src/policy/authorize.ts';
-import type { Authorizer, Grant, SigningAuthorization } from '../../../src/policy/authorize.ts';
+import type { Authorizer, Grant } from '../../../src/policy/authorize.ts';
+import type { SigningAuthorization } from '../../../src/policy/decision.ts';
 import type { Proposal } from '../../../src/policy/proposal.ts';
 import { codeOf } from '../../support/code-of.ts';
 import { authorizerWith, caller, engine, rules, stay } from '../../support/signing-fixture.ts';

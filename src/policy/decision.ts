@@ -1,0 +1,47 @@
+/** What the authorizer answers. */
+import type { KeydError } from '../wire/problem.ts';
+import type { AgentAuthority } from './authority.ts';
+import type { Reservation } from './counters.ts';
+import type { Grant } from './minted-grant.ts';
+import type { Obligations, ObservedVerdict, PolicyRequest } from './verdict.ts';
+
+/** What was decided and why; the audit record is made from it. */
+export interface Decision {
+  /** `pending`: a person has to allow it first. */
+  readonly effect: 'permit' | 'deny' | 'pending';
+  /** The rules and policies that decided. */
+  readonly policies: readonly string[];
+  readonly policyVersion: number;
+  /** What candidate sets would have done (S19). */
+  readonly observed?: readonly ObservedVerdict[];
+}
+
+/** What was known of the agent when it was decided; for the record. */
+export interface DecisionContext {
+  readonly decision: Decision;
+  readonly authority: AgentAuthority | undefined;
+}
+
+export type SigningAuthorization = DecisionContext &
+  (
+    | { readonly grant: Grant; readonly reservation: Reservation | undefined }
+    | { readonly pending: PendingTerms }
+    | { readonly refusal: KeydError }
+  );
+
+/** What a person is asked to allow, beside the request itself. */
+export interface PendingTerms {
+  readonly level: 'person' | 'passkey';
+  readonly charges: Obligations['charges'];
+}
+
+export type ActionAuthorization = { readonly decision: Decision; readonly refusal?: KeydError };
+
+/** A second opinion from outside; both must permit. */
+export interface DecisionPoint {
+  permits(
+    request: PolicyRequest,
+    charges: Obligations['charges'],
+    signal: AbortSignal,
+  ): Promise<{ readonly permitted: boolean; readonly reason: string }>;
+}
