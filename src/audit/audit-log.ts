@@ -15,7 +15,7 @@ import {
   type AuditEntry,
   type AuditRecord,
 } from '../wire/audit-entry.ts';
-import { encodeExportHeader } from '../wire/audit-export.ts';
+import { AUDIT_JOURNAL, encodeExportHeader } from '../wire/audit-export.ts';
 import { checkpointText, signedCheckpoint, type TreeHead } from '../wire/checkpoint.ts';
 import type { PublicJwk } from '../wire/jwk.ts';
 import { consistencyProof, inclusionProof, leafHash, type Hash } from '../wire/merkle.ts';
@@ -45,7 +45,6 @@ export interface AuditLogOptions {
 
 export type { Checkpoint } from './checkpoint-file.ts';
 
-export const JOURNAL = 'audit';
 /** Small, because a proof may read a whole one. */
 const SEGMENT_OCTETS = 8 * 1024 * 1024;
 const LINE_FEED = Buffer.from('\n');
@@ -68,7 +67,7 @@ export async function openAuditLog(options: AuditLogOptions): Promise<AuditLog> 
   requireHeld(directory, origin, tree, latest);
   const journal = await openJournal({
     directory,
-    name: JOURNAL,
+    name: AUDIT_JOURNAL,
     maxSegmentOctets: options.maxSegmentOctets ?? SEGMENT_OCTETS,
     failure: 'audit_unavailable',
     onRecord: (record, index) => {
@@ -195,14 +194,14 @@ export class AuditLog {
       throw new KeydError('audit_unavailable', 'no backend is ready to sign a checkpoint; try again later');
     const { head, note, publicJwk } = checkpoint;
     yield Buffer.from(encodeExportHeader(note, head.size, publicJwk));
-    for (const batch of recordBatches(this.#options.directory, JOURNAL, head.size)) {
+    for (const batch of recordBatches(this.#options.directory, AUDIT_JOURNAL, head.size)) {
       yield Buffer.concat(batch.flatMap((octets) => [octets, LINE_FEED]));
     }
   }
 
   /** Entries `from` to `to`, exclusive, as octets: what the tree is over. */
   entries(from: number, to: number): readonly Uint8Array[] {
-    return readRecords(this.#options.directory, JOURNAL, from, Math.min(to, this.size));
+    return readRecords(this.#options.directory, AUDIT_JOURNAL, from, Math.min(to, this.size));
   }
 
   /** @throws KeydError `not_found` where the tree of `size` has no such entry */

@@ -26,14 +26,32 @@ export async function run<T>(
   work: (client: AgentKeyClient) => Promise<T>,
   human: (value: T) => string,
 ): Promise<void> {
+  print(options, streams, await withClient(options, which, work), human);
+}
+
+/** Runs `work` with a client and closes it. */
+export async function withClient<T>(
+  options: GlobalOptions,
+  which: 'shared' | 'admin',
+  work: (client: AgentKeyClient) => Promise<T>,
+): Promise<T> {
   const client = connect({ ...socketFor(options, which), timeoutMs: options.timeout * 1000 });
   try {
-    const value = await work(client);
-    const text = options.json === true ? JSON.stringify(value ?? null, null, 2) : human(value);
-    if (text !== '') streams.out(text.endsWith('\n') ? text : `${text}\n`);
+    return await work(client);
   } finally {
     client.close();
   }
+}
+
+/** Prints a value: `--json` the value itself, else what `human` makes of it. */
+export function print<T>(
+  options: GlobalOptions,
+  streams: Streams,
+  value: T,
+  human: (value: T) => string,
+): void {
+  const text = options.json === true ? JSON.stringify(value ?? null, null, 2) : human(value);
+  if (text !== '') streams.out(text.endsWith('\n') ? text : `${text}\n`);
 }
 
 /** Flags win over the environment, the environment over the packaged path (DECISIONS 10). */

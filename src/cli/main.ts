@@ -4,6 +4,7 @@ import { createRequire } from 'node:module';
 import { Command, CommanderError, Option } from 'commander';
 import { asKeydError } from '../wire/problem.ts';
 import { addAgentCommands } from './agent-commands.ts';
+import { addAuditCommands } from './audit-commands.ts';
 import { seconds } from './arguments.ts';
 import { addCompletionCommand } from './completion.ts';
 import type { GlobalOptions, Streams } from './context.ts';
@@ -41,6 +42,7 @@ export function buildProgram(streams: Streams): Command {
   addHostCommands(program, streams);
   addAgentCommands(program, streams);
   addSignCommands(program, streams);
+  addAuditCommands(program, streams);
   addCompletionCommand(program, streams);
   for (const command of descendants(program)) command.copyInheritedSettings(program).exitOverride();
   return program;

@@ -38,6 +38,9 @@ export interface ConsistencyView {
   readonly proof: readonly string[];
 }
 
+/** Of one answer: ample for a thousand usual entries, and less than a client takes. */
+const MAX_ANSWER_OCTETS = 1024 * 1024;
+
 export class AuditService implements AuditApi {
   readonly #options: AuditServiceOptions;
 
@@ -58,7 +61,7 @@ export class AuditService implements AuditApi {
       Promise.resolve({
         from,
         size: audit.size,
-        entries: audit.entries(from, from + limit).map((octets) => Buffer.from(octets).toString('utf8')),
+        entries: firstOf(audit.entries(from, from + limit)),
       }),
     );
   }
@@ -94,4 +97,12 @@ export class AuditService implements AuditApi {
   #read<T>(caller: Caller, read: () => Promise<T>): Promise<T> {
     return requireAction(this.#options, caller, { action: 'audit-read' }, read);
   }
+}
+
+/** As many as fit one answer, at least one. */
+function firstOf(entries: readonly Uint8Array[]): readonly string[] {
+  let octets = 0;
+  const count = entries.findIndex((entry) => (octets += entry.length) > MAX_ANSWER_OCTETS);
+  const fitting = count < 0 ? entries : entries.slice(0, Math.max(1, count));
+  return fitting.map((entry) => Buffer.from(entry).toString('utf8'));
 }

@@ -110,8 +110,21 @@ export class AuditLogVerifier {
 
   /** A finding of whoever reads the entries: damage to a file, a line that is too long. */
   tell(found: AuditFinding): void {
+    // What two checks find of one entry is one finding.
+    const isKnown = ({ code, from }: AuditFinding): boolean => code === found.code && from === found.from;
+    if (found.from !== undefined && this.#findings.some(isKnown)) return;
     if (this.#findings.length < MAX_FINDINGS) this.#findings.push(found);
     else if (found.severity === 'fault') this.#more += 1;
+  }
+
+  /** The file of the next entry is damaged there: whatever it is now, it is not what was written. */
+  tellDamage(detail: string): void {
+    this.tell(finding('entry_changed', detail, this.size));
+  }
+
+  /** What a crash left behind the last entry. */
+  tellTorn(detail: string): void {
+    this.tell(finding('tail_torn', detail, this.size));
   }
 
   /** After the last entry. */

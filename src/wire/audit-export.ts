@@ -6,9 +6,22 @@ import { integer, object, oneOf, parse, text, type Infer } from './check.ts';
 import { parsePublicJwk, type PublicJwk } from './jwk.ts';
 import { parseStrictJson } from './strict-json.ts';
 
+/** In the state directory: the journal's name, and the file with its newest checkpoint. */
+export const AUDIT_JOURNAL = 'audit';
+export const AUDIT_CHECKPOINT_FILE = 'checkpoint';
+
 export const MAX_EXPORT_HEADER_OCTETS = 16_384;
 const FORMAT = 'agentkeyd-audit-export';
 const LIMITS = { maxDepth: 3, maxOctets: MAX_EXPORT_HEADER_OCTETS } as const;
+
+const publicJwk = (value: unknown, path: string, faults: string[]): PublicJwk => {
+  try {
+    return parsePublicJwk(value, path);
+  } catch {
+    faults.push(`${path} is no public key`);
+    return undefined as never;
+  }
+};
 
 const header = object({
   format: oneOf([FORMAT]),
@@ -17,15 +30,11 @@ const header = object({
   size: integer({ min: 0, max: Number.MAX_SAFE_INTEGER }),
   checkpoint: text({ maxLength: 2048 }),
   /** For a reader to compare with the key it trusts; it is not to be trusted for standing here. */
-  publicJwk: (value: unknown, path: string, faults: string[]): PublicJwk => {
-    try {
-      return parsePublicJwk(value, path);
-    } catch {
-      faults.push(`${path} is no public key`);
-      return undefined as never;
-    }
-  },
+  publicJwk,
 });
+
+/** A checkpoint and the key that is said to have signed it. */
+const signedNote = object({ note: text({ maxLength: 2048 }), publicJwk });
 
 export type AuditExportHeader = Infer<typeof header>;
 
@@ -37,4 +46,9 @@ export function encodeExportHeader(checkpoint: string, size: number, publicJwk: 
 /** @throws KeydError `malformed_json`, `malformed_structure` */
 export function parseExportHeader(line: Uint8Array): AuditExportHeader {
   return parse(header, parseStrictJson(line, LIMITS), 'malformed_structure');
+}
+
+/** The file with the newest checkpoint. @throws KeydError `malformed_json`, `malformed_structure` */
+export function parseCheckpointFile(octets: Uint8Array): Infer<typeof signedNote> {
+  return parse(signedNote, parseStrictJson(octets, LIMITS), 'malformed_structure');
 }
