@@ -16,7 +16,13 @@ import {
   type Judgement,
   type PolicyAction,
 } from './judge.ts';
-import type { ActionAuthorization, Decision, DecisionPoint, PendingTerms, SigningAuthorization } from './decision.ts';
+import type {
+  ActionAuthorization,
+  Decision,
+  DecisionPoint,
+  PendingTerms,
+  SigningAuthorization,
+} from './decision.ts';
 import { JudgedFacts } from './judged-facts.ts';
 import { GrantBook, type Grant, type GrantContents } from './minted-grant.ts';
 import type { ActionRequest, AgentFacts, Proposal } from './proposal.ts';
