@@ -60,7 +60,7 @@ beforeAll(async () => {
   });
   for (const agent of [...agents, 'saturday']) await host.agent(agent);
 }, 120_000);
-afterAll(() => host?.remove());
+afterAll(() => host.remove());
 
 describe('S3: everything but this payment is refused', () => {
   it.each<[string, string, Parts]>([
