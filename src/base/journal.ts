@@ -27,7 +27,11 @@ export interface JournalOptions {
   readonly onRecord: (record: Uint8Array, index: number) => void;
   /** How many octets of an unfinished record a crash had left; they are cut. */
   readonly onTornTail?: (octets: number) => void;
+  /** Called between durable steps, so that a test can fail, copy or kill there; `synced` has the size of the segment. */
+  readonly fault?: (step: JournalStep, size: number) => void;
 }
+
+export type JournalStep = 'write' | 'written' | 'synced' | 'segment';
 
 export interface Appended {
   readonly index: number;
@@ -193,6 +197,7 @@ class SegmentedJournal implements Journal {
   async #commit(records: readonly Uint8Array[], first: number): Promise<void> {
     if (this.#size >= this.#maxSegmentOctets) await this.#nextSegment(first);
     const octets = records.length === 1 && records[0] !== undefined ? records[0] : Buffer.concat(records);
+    this.#options.fault?.('write', this.#size);
     let written = 0;
     while (written < octets.length) {
       const { bytesWritten } = await this.#handle.write(
@@ -203,8 +208,10 @@ class SegmentedJournal implements Journal {
       );
       written += bytesWritten;
     }
+    this.#options.fault?.('written', this.#size + octets.length);
     await this.#handle.datasync();
     this.#size += octets.length;
+    this.#options.fault?.('synced', this.#size);
   }
 
   async #nextSegment(first: number): Promise<void> {
@@ -213,6 +220,7 @@ class SegmentedJournal implements Journal {
     await this.#handle.close();
     this.#handle = next;
     this.#size = 0;
+    this.#options.fault?.('segment', 0);
   }
 
   /** After a failed write nobody knows what is on disk: nothing more is promised until the next start. */

@@ -2,8 +2,8 @@
  * Budgets and limits, exact and durable. One writer, in memory first, so that a decision and its reservation are
  * one step; a reservation counts as spent from the moment it is made, so that a crash can only lose, never gain.
  */
-import { createHash, randomUUID } from 'node:crypto';
-import { openJournal, type Journal } from '../base/journal.ts';
+import { hash, randomUUID } from 'node:crypto';
+import { openJournal, type Journal, type JournalStep } from '../base/journal.ts';
 import { encodeBase64url } from '../wire/base64url.ts';
 import { asKeydError, KeydError } from '../wire/problem.ts';
 import { Book } from './book.ts';
@@ -23,6 +23,8 @@ export interface LedgerOptions {
   /** Absolute leases by unit; a 32nd of the purse where a unit has none. */
   readonly leases?: ReadonlyMap<string, bigint>;
   readonly now?: () => number;
+  /** Called between durable steps, so that a test can fail, copy or kill there. */
+  readonly fault?: (step: JournalStep, size: number) => void;
 }
 
 export interface LedgerState {
@@ -44,6 +46,7 @@ export async function openLedger(options: LedgerOptions): Promise<Ledger> {
     directory: options.directory,
     name: 'ledger',
     failure: 'ledger_unavailable',
+    ...(options.fault === undefined ? {} : { fault: options.fault }),
     onRecord: (octets) => {
       chain.add(octets);
       book.apply(decodeRecord(octets));
@@ -303,7 +306,7 @@ class HashChain {
   #head: Uint8Array = new Uint8Array(32);
 
   add(record: Uint8Array): void {
-    this.#head = createHash('sha256').update(this.#head).update(record).digest();
+    this.#head = hash('sha256', Buffer.concat([this.#head, record]), 'buffer');
   }
 
   head(): string {
