@@ -7,7 +7,7 @@
  * is cut at the next start; damage anywhere else is an error.
  */
 import { constants, mkdirSync, readdirSync } from 'node:fs';
-import { open, type FileHandle } from 'node:fs/promises';
+import { open, unlink, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { asKeydError, KeydError, type ErrorCode } from '../wire/problem.ts';
 import { frameRecord, readSegment } from './journal-segment.ts';
@@ -31,7 +31,7 @@ export interface JournalOptions {
   readonly fault?: (step: JournalStep, size: number) => void;
 }
 
-export type JournalStep = 'write' | 'written' | 'synced' | 'segment';
+export type JournalStep = 'write' | 'written' | 'synced' | 'segment' | 'removed';
 
 export interface Appended {
   readonly index: number;
@@ -44,6 +44,13 @@ export interface Journal {
   readonly length: number;
   /** Never throws: what goes wrong, `durable` says. */
   append(record: Uint8Array): Appended;
+  /** The next record begins a segment. */
+  startSegment(): void;
+  /**
+   * Removes the segments that hold only records before `index`, the oldest first, so that a crash leaves no gap.
+   * @throws KeydError `failure` of the options; what is left is removed another time
+   */
+  removeBefore(index: number): Promise<void>;
   /** Resolves when everything appended so far is durable. @throws KeydError `failure` of the options */
   flush(): Promise<void>;
   /** Flushes and closes; nothing may be appended any more. */
@@ -105,6 +112,8 @@ class SegmentedJournal implements Journal {
   #waiting: Waiter[] = [];
   /** Of the batch that is being collected: its members share it. */
   #collected: Promise<void> | undefined;
+  /** Records that begin a segment, ascending. */
+  #cuts: number[] = [];
   #broken: KeydError | undefined;
   #writing: Promise<void> | undefined;
 
@@ -132,6 +141,29 @@ class SegmentedJournal implements Journal {
     const durable = this.#nextBatch();
     this.#write();
     return { index, durable };
+  }
+
+  startSegment(): void {
+    this.#cuts.push(this.#length);
+  }
+
+  async removeBefore(index: number): Promise<void> {
+    const { directory, failure, fault, name } = this.#options;
+    const segments = listSegments(directory, name);
+    try {
+      for (const [position, { file }] of segments.entries()) {
+        const next = segments[position + 1];
+        if (next === undefined || next.first > index) break;
+        await unlink(join(directory, file));
+        fault?.('removed', this.#size);
+      }
+      await syncDirectory(directory);
+    } catch (thrown) {
+      const { message } = asKeydError(thrown);
+      throw new KeydError(failure, `old records of ${directory} can not be removed: ${message}`, {
+        cause: thrown,
+      });
+    }
   }
 
   async flush(): Promise<void> {
@@ -184,7 +216,7 @@ class SegmentedJournal implements Journal {
       this.#waiting = [];
       this.#collected = undefined;
       try {
-        await this.#commit(records, first);
+        await this.#commitAll(records, first);
         for (const { resolve } of waiting) resolve();
       } catch (thrown) {
         this.#break(thrown, waiting);
@@ -192,6 +224,17 @@ class SegmentedJournal implements Journal {
     }
     // In the same turn as the last look at what is pending, or a record could be left to nobody.
     this.#writing = undefined;
+  }
+
+  async #commitAll(records: readonly Uint8Array[], first: number): Promise<void> {
+    let from = 0;
+    for (let cut = this.#cuts[0]; cut !== undefined && cut < first + records.length; cut = this.#cuts[0]) {
+      this.#cuts.shift();
+      if (cut > first + from) await this.#commit(records.slice(from, cut - first), first + from);
+      from = cut - first;
+      await this.#nextSegment(cut);
+    }
+    await this.#commit(records.slice(from), first + from);
   }
 
   async #commit(records: readonly Uint8Array[], first: number): Promise<void> {
@@ -263,13 +306,17 @@ function segmentName(name: string, first: number): string {
 /** Opens or makes it; a new name is durable only once its directory is. */
 async function openSegment(directory: string, file: string): Promise<FileHandle> {
   const handle = await open(join(directory, file), constants.O_RDWR | constants.O_CREAT, MODE);
+  await syncDirectory(directory);
+  return handle;
+}
+
+async function syncDirectory(directory: string): Promise<void> {
   const folder = await open(directory, constants.O_RDONLY | constants.O_DIRECTORY);
   try {
     await folder.sync();
   } finally {
     await folder.close();
   }
-  return handle;
 }
 
 async function cut(path: string, size: number): Promise<void> {

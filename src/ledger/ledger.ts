@@ -2,16 +2,19 @@
  * Budgets and limits, exact and durable. One writer, in memory first, so that a decision and its reservation are
  * one step; a reservation counts as spent from the moment it is made, so that a crash can only lose, never gain.
  */
-import { hash, randomUUID } from 'node:crypto';
+import { randomUUID } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import { openJournal, type Journal, type JournalStep } from '../base/journal.ts';
-import { encodeBase64url } from '../wire/base64url.ts';
 import { asKeydError, KeydError } from '../wire/problem.ts';
 import { Book } from './book.ts';
 import type { BudgetState, Charge, Payer, Reservation } from './charge.ts';
 import type { AnchorProof, EpochCounter } from './epoch-counter.ts';
 import { Epochs, type AuditHead } from './epochs.ts';
+import { HashChain } from './hash-chain.ts';
+import { leaseOf } from './lease.ts';
 import { budgetKey, limitKey } from './purse-key.ts';
 import { amountsOf, decodeRecord, encodeRecord, type LedgerRecord } from './records.ts';
+import { findSnapshot, restore, snapshotOf } from './snapshot.ts';
 
 export interface LedgerOptions {
   readonly directory: string;
@@ -23,6 +26,10 @@ export interface LedgerOptions {
   /** Absolute leases by unit; a 32nd of the purse where a unit has none. */
   readonly leases?: ReadonlyMap<string, bigint>;
   readonly now?: () => number;
+  /** Records after which a snapshot takes the place of all before it. */
+  readonly compactAfter?: number;
+  /** Told where what a snapshot replaced could not be removed; nothing else suffers. */
+  readonly onProblem?: (error: KeydError) => void;
   /** Called between durable steps, so that a test can fail, copy or kill there. */
   readonly fault?: (step: JournalStep, size: number) => void;
 }
@@ -35,26 +42,42 @@ export interface LedgerState {
   readonly fault: KeydError | undefined;
 }
 
-const DEFAULT_LEASE_SHARE = 32n;
+const JOURNAL = 'ledger';
+/** A second's reading at a start. */
+const COMPACT_AFTER = 50_000;
 const NO_AUDIT: AuditHead = { root: '', size: 0 };
 
 /** @throws KeydError `ledger_unavailable` for a journal that can not be read */
 export async function openLedger(options: LedgerOptions): Promise<Ledger> {
   const book = new Book();
   const chain = new HashChain();
+  const base = findBase(options.directory);
   const journal = await openJournal({
     directory: options.directory,
-    name: 'ledger',
+    name: JOURNAL,
     failure: 'ledger_unavailable',
+    from: base.first,
     ...(options.fault === undefined ? {} : { fault: options.fault }),
-    onRecord: (octets) => {
+    onRecord: (octets, index) => {
+      const record = decodeRecord(octets);
+      if (index < base.end) {
+        if (record.t === 'snapshot') chain.set(record.chain);
+        restore(book, record);
+      } else {
+        book.apply(record);
+      }
       chain.add(octets);
-      book.apply(decodeRecord(octets));
     },
   });
   const ledger = new Ledger(options, journal, book, chain);
+  // What a crash kept from being removed.
+  if (base.end > 0) await ledger.removeBefore(base.first);
   await ledger.recover();
   return ledger;
+}
+
+function findBase(directory: string): { readonly first: number; readonly end: number } {
+  return existsSync(directory) ? findSnapshot(directory, JOURNAL) : { first: 0, end: 0 };
 }
 
 export class Ledger {
@@ -63,13 +86,20 @@ export class Ledger {
   readonly #chain: HashChain;
   readonly #epochs: Epochs;
   readonly #now: () => number;
+  readonly #compactAfter: number;
+  readonly #onProblem: (error: KeydError) => void;
   #fault: KeydError | undefined;
+  /** Index of the record that the next snapshot waits for. */
+  #compactAt: number;
 
   constructor(options: LedgerOptions, journal: Journal, book: Book, chain: HashChain) {
     this.#journal = journal;
     this.#book = book;
     this.#chain = chain;
     this.#now = options.now ?? Date.now;
+    this.#compactAfter = options.compactAfter ?? COMPACT_AFTER;
+    this.#compactAt = journal.length + this.#compactAfter;
+    this.#onProblem = options.onProblem ?? (() => undefined);
     this.#epochs = new Epochs({
       book,
       write: (record) => this.#write(record),
@@ -289,7 +319,35 @@ export class Ledger {
     const octets = encodeRecord(record);
     this.#book.apply(record);
     this.#chain.add(octets);
-    return this.#journal.append(octets).durable;
+    const { durable } = this.#journal.append(octets);
+    if (this.#journal.length >= this.#compactAt) this.#compact();
+    return durable;
+  }
+
+  /** Begins a segment with all that the records so far come to, and removes them once that is durable. */
+  #compact(): void {
+    const first = this.#journal.length;
+    this.#journal.startSegment();
+    const written = snapshotOf(this.#book, this.#chain.head(), this.#time()).map((record) => {
+      const octets = encodeRecord(record);
+      this.#chain.add(octets);
+      return this.#journal.append(octets).durable;
+    });
+    this.#compactAt = this.#journal.length + this.#compactAfter;
+    Promise.all(written).then(
+      () => this.removeBefore(first),
+      // Whoever waits for a record is told that the journal is broken.
+      () => undefined,
+    );
+  }
+
+  /** Used by `openLedger`. What can not be removed is left, and told. */
+  async removeBefore(index: number): Promise<void> {
+    try {
+      await this.#journal.removeBefore(index);
+    } catch (thrown) {
+      this.#onProblem(asKeydError(thrown));
+    }
   }
 
   /** A clock that was set back opens no window a second time. */
@@ -300,24 +358,4 @@ export class Ledger {
   #requireSound(): void {
     if (this.#fault !== undefined) throw this.#fault;
   }
-}
-
-class HashChain {
-  #head: Uint8Array = new Uint8Array(32);
-
-  add(record: Uint8Array): void {
-    this.#head = hash('sha256', Buffer.concat([this.#head, record]), 'buffer');
-  }
-
-  head(): string {
-    return encodeBase64url(this.#head);
-  }
-}
-
-function leaseOf(leases: ReadonlyMap<string, bigint> | undefined, key: string, amount: bigint): bigint {
-  const unit = key.slice(key.lastIndexOf('|') + 1);
-  const set = leases?.get(unit);
-  if (set !== undefined) return set;
-  const share = amount / DEFAULT_LEASE_SHARE;
-  return share > 0n ? share : 1n;
 }

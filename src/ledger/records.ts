@@ -1,5 +1,15 @@
 /** What the ledger's journal holds, one JSON object a record; amounts as decimal text. */
-import { dictionary, integer, object, oneOf, optional, parse, text, type Infer } from '../wire/check.ts';
+import {
+  array,
+  dictionary,
+  integer,
+  object,
+  oneOf,
+  optional,
+  parse,
+  text,
+  type Infer,
+} from '../wire/check.ts';
 import { parseStrictJson } from '../wire/strict-json.ts';
 
 const LIMITS = { maxDepth: 5, maxOctets: 1024 * 1024 } as const;
@@ -41,7 +51,36 @@ const forfeit = object({ t: oneOf(['forfeit']), at: time, epoch, take: amounts }
 /** An operator went on with a ledger older than the counter. */
 const accepted = object({ t: oneOf(['accepted']), at: time, epoch, by: name });
 
+/**
+ * All that the records before it come to, in `parts` records that follow it at once. Where it begins a segment,
+ * nothing before that is needed any more; anywhere else it says nothing new.
+ */
+const snapshot = object({
+  t: oneOf(['snapshot']),
+  at: time,
+  parts: integer({ min: 1, max: 1_000_000 }),
+  /** Hash of every record before it, base64url. */
+  chain: text({ maxLength: 43, pattern: /^[A-Za-z0-9_-]{43}$/ }),
+  epoch,
+  leases: amounts,
+  intent: optional(object({ epoch, leases: amounts })),
+});
+const MAX_ITEMS = 65_536;
+const part = object({
+  t: oneOf(['part']),
+  at: time,
+  purses: array(object({ key: name, amount, spent: amount, allocated: amount, parent: optional(name) }), {
+    max: MAX_ITEMS,
+  }),
+  accounts: array(object({ account: name, parent: name }), { max: MAX_ITEMS }),
+  closing: array(object({ account: name, releaseAt: time }), { max: MAX_ITEMS }),
+  reservations: array(object({ id: name, take: amounts }), { max: MAX_ITEMS }),
+  used: array(object({ key: name, amount }), { max: MAX_ITEMS }),
+});
+
 const SHAPES = {
+  snapshot,
+  part,
   grant,
   allocate,
   'top-up': allocate,
@@ -56,7 +95,11 @@ const SHAPES = {
   accepted,
 } as const;
 
+export type SnapshotRecord = Infer<typeof snapshot>;
+export type PartRecord = Infer<typeof part>;
 export type LedgerRecord =
+  | SnapshotRecord
+  | PartRecord
   | Infer<typeof grant>
   | Infer<typeof allocate>
   | Infer<typeof close>

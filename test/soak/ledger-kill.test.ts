@@ -7,6 +7,7 @@ import { once } from 'node:events';
 import { readdirSync, rmSync, statSync, truncateSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { readRecords } from '../../src/base/journal-reader.ts';
 import { openLedger } from '../../src/ledger/ledger.ts';
 import { FileCounter } from '../support/file-counter.ts';
 import { SeededRandom } from '../support/seeded-random.ts';
@@ -36,6 +37,7 @@ interface Line {
   readonly amount?: string;
   readonly size?: number;
   readonly code?: string;
+  readonly reservation?: string;
 }
 
 /** What the world knows: what was begun, and what was told to be durable. */
@@ -120,8 +122,22 @@ function tear(directory: string, lines: readonly Line[], random: SeededRandom): 
   if (size > synced) truncateSync(file, random.integer(synced, size));
 }
 
+/** Every reservation that was said to be durable is on disk. Not so where a snapshot has replaced it. */
+function requireOnDisk(directory: string, lines: readonly Line[]): void {
+  const octets = readRecords(directory, 'ledger', 0, Infinity).map((record) =>
+    Buffer.from(record).toString(),
+  );
+  const reserved = new Set(octets.map((text) => (JSON.parse(text) as { id?: string }).id));
+  const missing = lines.filter(({ reservation }) => reservation !== undefined && !reserved.has(reservation));
+  expect(missing).toEqual([]);
+}
+
 /** Kills `runs` times over fresh and continued ledgers, and holds the books against the world after each. */
-async function attack(runs: number, seed: number, more: object): Promise<{ kills: number; fresh: number }> {
+async function attack(
+  runs: number,
+  seed: number,
+  more: { readonly compactAfter?: number },
+): Promise<{ kills: number; fresh: number; snapshots: number }> {
   const random = new SeededRandom(seed);
   const directory = join(temp.path, 'ledger');
   const counter = join(temp.path, 'counter');
@@ -129,6 +145,7 @@ async function attack(runs: number, seed: number, more: object): Promise<{ kills
   let lost = 0;
   let kills = 0;
   let fresh = 0;
+  let snapshots = 0;
   for (let i = 0; i < runs; i += 1) {
     const children = [...world.accounts].filter((account) => account !== GRANT && !world.closed.has(account));
     const lines = await run({
@@ -144,6 +161,8 @@ async function attack(runs: number, seed: number, more: object): Promise<{ kills
     for (const line of lines) world.take(line);
     if (!lines.some(({ t }) => t === 'ended')) kills += 1;
     tear(directory, lines, random);
+    if (more.compactAfter === undefined) requireOnDisk(directory, lines);
+    else snapshots += readdirSync(directory).some((name) => /-0*[1-9]\d*\.log$/.test(name)) ? 1 : 0;
 
     const ledger = await openLedger({
       directory,
@@ -191,7 +210,7 @@ async function attack(runs: number, seed: number, more: object): Promise<{ kills
       fresh += 1;
     }
   }
-  return { kills, fresh };
+  return { kills, fresh, snapshots };
 }
 
 describe('S8: kill -9 at every durable step', () => {
@@ -201,6 +220,16 @@ describe('S8: kill -9 at every durable step', () => {
       const { kills, fresh } = await attack(RUNS, 1, {});
       expect(kills).toBeGreaterThan(RUNS / 2);
       expect(fresh).toBeGreaterThanOrEqual(RUNS / 8);
+    },
+    TIMEOUT_MS,
+  );
+
+  it(
+    'nor where snapshots take the place of what was before',
+    async () => {
+      const { kills, snapshots } = await attack(RUNS, 2, { compactAfter: 13 });
+      expect(kills).toBeGreaterThan(RUNS / 2);
+      expect(snapshots).toBeGreaterThan(RUNS / 3);
     },
     TIMEOUT_MS,
   );

@@ -90,7 +90,7 @@ async function work(): Promise<void> {
       { kind: 'budget', unit: 'USD.2', amount: cost },
     ]);
     await reservation.durable;
-    tell({ t: 'done', id });
+    tell({ t: 'done', id, reservation: reservation.id });
     if (random.chance(0.15)) {
       tell({ t: 'give', id, amount: String(cost) });
       reservation.release();

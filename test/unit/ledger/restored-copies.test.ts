@@ -120,12 +120,13 @@ async function restore(from: Copy, at: Copy, name: string): Promise<bigint | 'cl
 }
 
 describe.each([
-  ['a lease of 20', new Map([['USD.2', 20n]])],
-  ['a lease of 1', new Map([['USD.2', 1n]])],
-  ['no lease', new Map([['USD.2', 0n]])],
-])('S8: copies restored, with %s', (_, leases) => {
+  ['a lease of 20', new Map([['USD.2', 20n]]), 1_000_000],
+  ['a lease of 1', new Map([['USD.2', 1n]]), 1_000_000],
+  ['no lease', new Map([['USD.2', 0n]]), 1_000_000],
+  ['a lease of 20 and a snapshot every few records', new Map([['USD.2', 20n]]), 7],
+])('S8: copies restored, with %s', (_, leases, compactAfter) => {
   it('give not one unit more, or fail closed', async () => {
-    const copies = await copiesOf(5, { leases });
+    const copies = await copiesOf(5, { leases, compactAfter });
     expect(copies.length).toBeGreaterThan(60);
     const random = new SeededRandom(6);
     let [open, closed] = [0, 0];
