@@ -7,7 +7,7 @@
  * is cut at the next start; damage anywhere else is an error.
  */
 import { constants, mkdirSync, readdirSync } from 'node:fs';
-import { open, unlink, type FileHandle } from 'node:fs/promises';
+import { open, rm, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { asKeydError, KeydError, type ErrorCode } from '../wire/problem.ts';
 import { frameRecord, readSegment } from './journal-segment.ts';
@@ -154,7 +154,8 @@ class SegmentedJournal implements Journal {
       for (const [position, { file }] of segments.entries()) {
         const next = segments[position + 1];
         if (next === undefined || next.first > index) break;
-        await unlink(join(directory, file));
+        // Another removal may have been here.
+        await rm(join(directory, file), { force: true });
         fault?.('removed', this.#size);
       }
       await syncDirectory(directory);
