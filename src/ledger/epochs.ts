@@ -47,6 +47,7 @@ export class Epochs {
   readonly #options: EpochsOptions;
   #waiting: Waiter[] = [];
   #opening: Promise<void> | undefined;
+  #isInDoubt = false;
 
   constructor(options: EpochsOptions) {
     this.#options = options;
@@ -144,17 +145,34 @@ export class Epochs {
     });
   }
 
+  /**
+   * After a failure nobody knows whether the counter moved. Where it did, its value has begun an epoch that leases
+   * nothing: what was asked for meanwhile waits for the next.
+   */
+  async #resolveDoubt(): Promise<void> {
+    const { book, counter, now, write } = this.#options;
+    const { intent } = book;
+    if (!this.#isInDoubt || counter === undefined) return;
+    const value = await counter.read();
+    if (intent !== undefined && value === intent.number)
+      await write({ t: 'forfeit', at: now(), epoch: String(value), take: {} });
+    this.#isInDoubt = false;
+  }
+
   /** Intent, counter, beginning: each durable before the next. */
   async #advance(leases: ReadonlyMap<string, bigint>): Promise<void> {
+    await this.#resolveDoubt();
     const { auditHead, book, counter, ledgerHead, now, onAnchor, write } = this.#options;
     const before = book.epoch.number;
     const number = before + 1n;
     await write({ t: 'intent', at: now(), epoch: String(number), leases: amountsOf(leases) });
     if (counter !== undefined) {
+      this.#isInDoubt = true;
       const proof = await counter.advance(before, anchorHead(number, ledgerHead(), auditHead()));
       onAnchor(proof);
     }
     await write({ t: 'epoch', at: now(), epoch: String(number) });
+    this.#isInDoubt = false;
   }
 
   /**

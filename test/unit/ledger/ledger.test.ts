@@ -262,4 +262,31 @@ describe('S8: epochs', () => {
     expect(ledger.state().epoch).toBe(before + 5n);
     expect(spentOf(await start({ leases: new Map([['USD.2', 0n]]) }))).toBe(5n);
   });
+
+  it.each([
+    ['before it moved', false],
+    ['after it moved', true],
+  ])('a counter that fails once, %s, stops what asked and nothing after it', async (_, hasMoved) => {
+    class Failing extends FileCounter {
+      fails = 0;
+      override async advance(expected: bigint, head: Uint8Array) {
+        this.fails -= 1;
+        if (this.fails !== 0) return super.advance(expected, head);
+        if (hasMoved) await super.advance(expected, head);
+        throw new KeydError('tpm_unavailable', 'the TPM did not answer');
+      }
+    }
+    const failing = new Failing(join(temp.path, 'counter'));
+    const ledger = await funded(3200n, { counter: failing });
+    await ledger.reserve(payer(), [usd(1n)]).durable;
+    failing.fails = 1;
+    expect(await codeOfAsync(() => ledger.anchor())).toBe('tpm_unavailable');
+    await ledger.anchor();
+    await ledger.reserve(payer(), [usd(1n)]).durable;
+    expect(ledger.state().epoch).toBe(await failing.read());
+    await ledger.end();
+    const again = await start();
+    expect(again.state().fault).toBeUndefined();
+    expect(spentOf(again)).toBe(2n);
+  });
 });
