@@ -89,6 +89,23 @@ describe('agentkey audit', () => {
     expect(out).toBe(`${entries.join('\n')}\n`);
   });
 
+  it('tail --follow goes on with new entries, and ends with the daemon', async () => {
+    let out = '';
+    const ended = main(['--admin-socket', path('s'), 'audit', 'tail', '-n', '1', '--follow'], {
+      out: (text) => (out += text),
+      err: () => undefined,
+    });
+    await expect.poll(() => out).not.toBe('');
+    const { index } = log.append(permit(log.now(), 'followed'));
+    await log.head();
+    await expect.poll(() => out).toContain(`${index}  `);
+    expect(out.match(/followed/g)).toHaveLength(1);
+    entriesAs = () => ['what a daemon never says'];
+    log.append(permit(log.now(), 'unread'));
+    await log.head();
+    expect(await ended).not.toBe(0);
+  });
+
   it('an entry steers no terminal', async () => {
     const { index } = log.append({ ...permit(log.now()), action: 'a\u001b[2J\u009b\u202eb' } as never);
     await log.head();
