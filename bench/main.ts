@@ -19,7 +19,7 @@ const USAGE = `Usage: npm run bench -- [options]
   --short            fewer rounds, under ten minutes
   --rounds N         rounds of every measurement (default 7, short 5)
   --seconds S        of each measurement in each round (default 2, short 1)
-  --only TEXT        only measurements whose name contains TEXT
+  --only TEXT        only measurements whose name contains TEXT (or one of TEXT|TEXT)
   --json             the last line is one JSON object
   --report           write docs/performance.md and docs/performance/*.svg
   --help
@@ -51,7 +51,9 @@ if (values.help) {
   say('starting TPM, token, issuer, daemons and peers (all in software on this machine)');
   const subjects = await startSubjects(dir, programs, say);
   try {
-    const wanted = subjects.measurements.filter(({ name }) => name.includes(values.only ?? ''));
+    const wanted = subjects.measurements.filter(({ name }) =>
+      (values.only ?? '').split('|').some((part) => name.includes(part)),
+    );
     const results = await measure(wanted, rounds, seconds, say);
     const once = values.only === undefined ? await subjects.measureOnce(values.short, say) : {};
     const found = figures(results, once);

@@ -12,6 +12,7 @@ import { runRaw } from '../harness/run-raw.ts';
 const run = promisify(execFile);
 const PIN = 'bench-1234';
 const CONNECT_INTERVAL_MS = 30;
+const CONNECT_ATTEMPTS = 5;
 const KEYS = [
   ['ecdsa', 'EC:prime256v1'],
   ['eddsa', 'EC:edwards25519'],
@@ -99,12 +100,14 @@ export async function startP11Kit(dir: string, token: SofthsmToken): Promise<{
     measurement: (programs, clients) => ({
       name: `p11-kit c${clients}`,
       run: async (seconds) => {
-        // Clients that connect in the same instant get CKR_DEVICE_ERROR from the server now and then.
+        // Clients that connect in the same instant get an error from the server now and then.
         const one = async (index: number): Promise<Sample> => {
           await delay(index * CONNECT_INTERVAL_MS);
-          return runRaw(programs, 'pkcs11_sign', [client, 'bench', PIN, 'ecdsa', 'ecdsa', 1, seconds], {
-            P11_KIT_SERVER_ADDRESS: `unix:path=${socket}`,
-          });
+          return retried(() =>
+            runRaw(programs, 'pkcs11_sign', [client, 'bench', PIN, 'ecdsa', 'ecdsa', 1, seconds], {
+              P11_KIT_SERVER_ADDRESS: `unix:path=${socket}`,
+            }),
+          );
         };
         const samples = await Promise.all(Array.from({ length: clients }, (_, index) => one(index)));
         return {
@@ -119,4 +122,15 @@ export async function startP11Kit(dir: string, token: SofthsmToken): Promise<{
       void once(server, 'exit');
     },
   };
+}
+
+async function retried<T>(act: () => Promise<T>): Promise<T> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await act();
+    } catch (thrown) {
+      if (attempt === CONNECT_ATTEMPTS) throw thrown;
+      await delay(CONNECT_INTERVAL_MS);
+    }
+  }
 }
