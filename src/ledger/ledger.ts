@@ -10,6 +10,7 @@ import { Book } from './book.ts';
 import type { BudgetState, Charge, Payer, Reservation } from './charge.ts';
 import type { AnchorProof, EpochCounter } from './epoch-counter.ts';
 import { Epochs, type AuditHead } from './epochs.ts';
+import { requireCovered } from './covered.ts';
 import { HashChain } from './hash-chain.ts';
 import { leaseOf } from './lease.ts';
 import { budgetKey, limitKey } from './purse-key.ts';
@@ -154,7 +155,7 @@ export class Ledger {
       if (charge.kind === 'limit' && this.#book.purses.get(key)?.amount !== charge.limit)
         limits.set(key, charge.limit);
       take.set(key, (take.get(key) ?? 0n) + charge.amount);
-      this.#requireCovered(charge, key, limits.get(key), take.get(key) ?? 0n);
+      requireCovered(this.#book, charge, key, limits.get(key), take.get(key) ?? 0n);
     }
     const id = randomUUID();
     const isLeased =
@@ -289,23 +290,6 @@ export class Ledger {
       }
     }
     return this.#write({ t, at: this.#time(), parent, child, budgets: amountsOf(budgets) });
-  }
-
-  #requireCovered(charge: Charge, key: string, newLimit: bigint | undefined, taken: bigint): void {
-    const purse = this.#book.purses.get(key);
-    const account = key.slice(0, key.lastIndexOf('|'));
-    const isClosed = charge.kind === 'budget' && this.#book.closing.has(account);
-    const free = newLimit === undefined ? this.#book.free(key) : newLimit - (purse?.spent ?? 0n);
-    if (!isClosed && taken <= free) return;
-    throw charge.kind === 'limit'
-      ? new KeydError(
-          'limit_reached',
-          `the limit of the policy ${charge.policy} leaves ${free} of ${charge.unit}, and this takes ${charge.amount}`,
-        )
-      : new KeydError(
-          'budget_exceeded',
-          `the budget has ${isClosed ? 0n : free} of ${charge.unit} left, and this costs ${charge.amount}`,
-        );
   }
 
   #give(t: 'release' | 'settle', id: string, amounts: ReadonlyMap<string, bigint>): void {
