@@ -42,28 +42,94 @@ const atMost =
 
 export function figures(results: Results, once: OnceFigures): Figures {
   const all: readonly Figure[] = [
-    floor('pkcs11_bare_vs_raw', 'P-256 on SoftHSM, bare, 64 connections / raw C_Sign on 2 threads', 0.45, 0.6,
-      ratio(results, `bare ${PLAIN} c64`, 'raw ecdsa t2')),
-    floor('pkcs11_full_vs_raw', 'the same, full', 0.35, 0.5, ratio(results, `full ${PAY} c64`, 'raw ecdsa t2')),
-    floor('tpm_full_vs_raw', 'P-256 on swtpm, full, 8 connections / raw ESYS loop', 0.9, 0.95,
-      ratio(results, `full ${TPM} c8`, 'raw esys')),
-    floor('tpm_full_vs_raw_64', 'the same, 64 connections', 0.95, 1.0, ratio(results, `full ${TPM} c64`, 'raw esys')),
-    floor('vs_ssh_agent_pkcs11', 'bare, 8 connections / ssh-agent with the same module', 5, 6,
-      ratio(results, `bare ${PLAIN} c8`, 'ssh-agent c8')),
-    floor('full_vs_ssh_agent_pkcs11', 'the same, full', 3, 4, ratio(results, `full ${PAY} c8`, 'ssh-agent c8')),
-    floor('vs_p11_kit', 'bare, 8 connections / p11-kit server', 1.0, 1.3,
-      ratio(results, `bare ${PLAIN} c8`, 'p11-kit c8')),
+    floor(
+      'pkcs11_bare_vs_raw',
+      'P-256 on SoftHSM, bare, 64 connections / raw C_Sign on 2 threads',
+      0.45,
+      0.6,
+      ratio(results, `bare ${PLAIN} c64`, 'raw ecdsa t2'),
+    ),
+    floor(
+      'pkcs11_full_vs_raw',
+      'the same, full',
+      0.35,
+      0.5,
+      ratio(results, `full ${PAY} c64`, 'raw ecdsa t2'),
+    ),
+    floor(
+      'tpm_full_vs_raw',
+      'P-256 on swtpm, full, 8 connections / raw ESYS loop',
+      0.9,
+      0.95,
+      ratio(results, `full ${TPM} c8`, 'raw esys'),
+    ),
+    floor(
+      'tpm_full_vs_raw_64',
+      'the same, 64 connections',
+      0.95,
+      1.0,
+      ratio(results, `full ${TPM} c64`, 'raw esys'),
+    ),
+    floor(
+      'vs_ssh_agent_pkcs11',
+      'bare, 8 connections / ssh-agent with the same module',
+      5,
+      6,
+      ratio(results, `bare ${PLAIN} c8`, 'ssh-agent c8'),
+    ),
+    floor(
+      'full_vs_ssh_agent_pkcs11',
+      'the same, full',
+      3,
+      4,
+      ratio(results, `full ${PAY} c8`, 'ssh-agent c8'),
+    ),
+    floor(
+      'vs_p11_kit',
+      'bare, 8 connections / p11-kit server',
+      1.0,
+      1.3,
+      ratio(results, `bare ${PLAIN} c8`, 'p11-kit c8'),
+    ),
     floor('full_vs_p11_kit', 'the same, full', 0.7, 1.0, ratio(results, `full ${PAY} c8`, 'p11-kit c8')),
-    ceiling('added_p50_us', 'added p50 of full over raw C_Sign, 1 connection, µs', 450, 300,
-      difference(results, `full ${PAY} c1`, 'raw ecdsa t1', ({ p50Us }) => p50Us)),
-    ceiling('p99_ms', 'p99 of full, 8 connections, ms', 3, 2,
-      absolute(results, `full ${PAY} c8`, ({ p99Us }) => p99Us / 1000)),
+    ceiling(
+      'added_p50_us',
+      'added p50 of full over raw C_Sign, 1 connection, µs',
+      450,
+      300,
+      difference(results, `full ${PAY} c1`, 'raw ecdsa t1', ({ p50Us }) => p50Us),
+    ),
+    ceiling(
+      'p99_ms',
+      'p99 of full, 8 connections, ms',
+      3,
+      2,
+      absolute(results, `full ${PAY} c8`, ({ p99Us }) => p99Us / 1000),
+    ),
     ceiling('policies_1000_vs_10', 'cost at 1,000 policies / at 10', 1.5, 1.1, once.policies_1000_vs_10),
-    ceiling('agents_10k_vs_10', 'cost at 10,000 TPM agents / at 10, beyond one ContextLoad each', 1.3, 1.1, once.agents_10k_vs_10),
-    ceiling('audit_1m_vs_10k', 'cost after 1,000,000 entries / of the first 10,000', 1.1, 1.0, once.audit_1m_vs_10k),
+    ceiling(
+      'agents_10k_vs_10',
+      'cost at 10,000 TPM agents / at 10, beyond one ContextLoad each',
+      1.3,
+      1.1,
+      once.agents_10k_vs_10,
+    ),
+    ceiling(
+      'audit_1m_vs_10k',
+      'cost after 1,000,000 entries / of the first 10,000',
+      1.1,
+      1.0,
+      once.audit_1m_vs_10k,
+    ),
     ceiling('start_ready_s', 'start to READY with 10,000 TPM agents, s', 1, 0.5, once.start_ready_s),
     ceiling('resident_mib', 'resident memory of the main process then, MiB', 150, 100, once.resident_mib),
-    floor('issuances_per_s', 'attested issuances a second on one issuer core', 300, 1000, once.issuances_per_s),
+    floor(
+      'issuances_per_s',
+      'attested issuances a second on one issuer core',
+      300,
+      1000,
+      once.issuances_per_s,
+    ),
   ];
   return { all, lines: all.map(line) };
 }
@@ -72,9 +138,14 @@ export function figures(results: Results, once: OnceFigures): Figures {
 export function toJson({ all }: Figures): Readonly<Record<string, unknown>> {
   return Object.fromEntries([
     ...all.map(({ name, spread }) => [name, spread === undefined ? null : round(spread.median)]),
-    ['spread', Object.fromEntries(all.flatMap(({ name, spread }) =>
-      spread === undefined ? [] : [[name, [round(spread.min), round(spread.max)]]],
-    ))],
+    [
+      'spread',
+      Object.fromEntries(
+        all.flatMap(({ name, spread }) =>
+          spread === undefined ? [] : [[name, [round(spread.min), round(spread.max)]]],
+        ),
+      ),
+    ],
   ]);
 }
 

@@ -16,14 +16,24 @@ export async function writeReport(
 ): Promise<void> {
   await mkdir(`${DOCS}performance`, { recursive: true });
   const plots = [
-    plot('token', 'P-256 on SoftHSM, operations a second', results, (name) => /pkcs11 http|ecdsa|ssh-agent|p11-kit/.test(name)),
+    plot('token', 'P-256 on SoftHSM, operations a second', results, (name) =>
+      /pkcs11 http|ecdsa|ssh-agent|p11-kit/.test(name),
+    ),
     plot('tpm', 'P-256 on swtpm, operations a second', results, (name) => /tpm|esys/.test(name)),
     plot('types', 'Kinds of signature and of key, full, 8 connections', results, (name) =>
       /^full .* c8$/.test(name),
     ),
   ];
   for (const { file, svg } of plots) await writeFile(`${DOCS}performance/${file}`, svg);
-  await writeFile(`${DOCS}performance.md`, text(results, figures, run, plots.map(({ file }) => file)));
+  await writeFile(
+    `${DOCS}performance.md`,
+    text(
+      results,
+      figures,
+      run,
+      plots.map(({ file }) => file),
+    ),
+  );
 }
 
 function plot(

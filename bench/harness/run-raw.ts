@@ -23,7 +23,16 @@ export async function compileRaw(directory: string): Promise<void> {
   await mkdir(directory, { recursive: true });
   for (const [name, libraries] of Object.entries(PROGRAMS)) {
     const source = join(SOURCES, `${name}.c`);
-    await run('gcc', ['-O2', '-Wall', '-Wextra', '-Werror', '-o', join(directory, name), source, ...libraries]);
+    await run('gcc', [
+      '-O2',
+      '-Wall',
+      '-Wextra',
+      '-Werror',
+      '-o',
+      join(directory, name),
+      source,
+      ...libraries,
+    ]);
   }
 }
 
@@ -47,7 +56,8 @@ export async function runRaw(
     env: { ...process.env, ...env },
   });
   const output = JSON.parse(stdout) as RawOutput;
-  if ((output.failed ?? 0) > 0) throw new Error(`${program}: ${String(output.failed)} requests failed\n${stderr}`);
+  if ((output.failed ?? 0) > 0)
+    throw new Error(`${program}: ${String(output.failed)} requests failed\n${stderr}`);
   return {
     requests: output.requests,
     opsPerS: output.requests / output.seconds,

@@ -108,14 +108,12 @@ async function start(
   ];
   return {
     measurements,
-    measureOnce: (short, report) => measureOnce(dir, programs, sandbox, short, report),
+    measureOnce,
   };
 }
 
 /** The bare daemon over a token of its own. */
-async function startBare(
-  dir: string,
-): Promise<{ readonly subject: DaemonSubject; stop(): Promise<void> }> {
+async function startBare(dir: string): Promise<{ readonly subject: DaemonSubject; stop(): Promise<void> }> {
   await mkdir(join(dir, 'a'), { recursive: true });
   const at = (name: string): string => join(dir, name);
   const token = await makeSofthsmToken(at('token'), { tokenLabel: 'bare', userPin: PIN, soPin: `${PIN}-so` });
@@ -128,7 +126,12 @@ async function startBare(
       state: { directory: at('state') },
       sockets: { shared: at('s'), admin: at('a/s') },
       secret: { file: at('secret') },
-      pkcs11: { module: token.module, token_label: 'bare', softhsm2_conf: token.conf, pin: { file: at('pin') } },
+      pkcs11: {
+        module: token.module,
+        token_label: 'bare',
+        softhsm2_conf: token.conf,
+        pin: { file: at('pin') },
+      },
       limits: { connections_per_caller: 512, requests_per_caller: 512, queue_per_caller: 512 },
       policy: { create: [{ uids: [uid], names: ['*'] }], jwt_types: ['*'] },
     }),

@@ -1,2 +1,4 @@
 import type { OnceFigures } from '../figures.ts';
-export function measureOnce(): Promise<OnceFigures> { return Promise.resolve({}); }
+export function measureOnce(): Promise<OnceFigures> {
+  return Promise.resolve({});
+}

@@ -49,7 +49,10 @@ export function rawToken(
 }
 
 /** OpenSSH's agent with the P-256 key of the token; every connection signs with it. */
-export async function startSshAgent(dir: string, token: SofthsmToken): Promise<{
+export async function startSshAgent(
+  dir: string,
+  token: SofthsmToken,
+): Promise<{
   measurement(programs: string, connections: number): Measurement;
   stop(): void;
 }> {
@@ -60,11 +63,18 @@ export async function startSshAgent(dir: string, token: SofthsmToken): Promise<{
   });
   const env = { ...process.env, SOFTHSM2_CONF: only.conf };
   const args = ['--module', token.module, '--token-label', 'ssh', '--login', '--pin', PIN];
-  await run('pkcs11-tool', [...args, '--keypairgen', '--key-type', 'EC:prime256v1', '--label', 'k', '--id', '01'], {
-    env,
-  });
+  await run(
+    'pkcs11-tool',
+    [...args, '--keypairgen', '--key-type', 'EC:prime256v1', '--label', 'k', '--id', '01'],
+    {
+      env,
+    },
+  );
   const socket = join(dir, 'agent.sock');
-  const agent = spawn('ssh-agent', ['-D', '-a', socket, '-P', await realpath(token.module)], { env, stdio: 'ignore' });
+  const agent = spawn('ssh-agent', ['-D', '-a', socket, '-P', await realpath(token.module)], {
+    env,
+    stdio: 'ignore',
+  });
   await delay(300);
   const askpass = join(dir, 'askpass');
   await writeFile(askpass, `#!/bin/sh\necho ${PIN}\n`);
@@ -82,7 +92,10 @@ export async function startSshAgent(dir: string, token: SofthsmToken): Promise<{
 }
 
 /** p11-kit server: the token over a Unix socket, for whoever connects; one process a connection. */
-export async function startP11Kit(dir: string, token: SofthsmToken): Promise<{
+export async function startP11Kit(
+  dir: string,
+  token: SofthsmToken,
+): Promise<{
   measurement(programs: string, clients: number): Measurement;
   stop(): void;
 }> {

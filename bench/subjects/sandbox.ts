@@ -34,7 +34,9 @@ export async function startBenchSandbox(dir: string): Promise<BenchSandbox> {
   // A cent a signature: the sandbox's own grant would be spent within minutes.
   const hosts = join(dir, 'issuer', 'hosts.toml');
   const text = await readFile(hosts, 'utf8');
-  await writeFile(hosts, text.replace('max_subtree = 1000000', `max_subtree = ${BUDGET_CENTS}`), { mode: 0o600 });
+  await writeFile(hosts, text.replace('max_subtree = 1000000', `max_subtree = ${BUDGET_CENTS}`), {
+    mode: 0o600,
+  });
   process.kill(description.pids['agentkey-issuer'] ?? 0, 'SIGHUP');
   await cp(POLICY, join(dir, 'daemon', 'policy.d', 'bench.cedar'));
   await call(description.adminSocket, 'POST', '/v1/policy/reload');

@@ -90,6 +90,8 @@ export class Ledger {
   readonly #compactAfter: number;
   readonly #onProblem: (error: KeydError) => void;
   #fault: KeydError | undefined;
+  /** Settled once what the last snapshot replaced is gone, or could not be removed. */
+  #compacted: Promise<void> = Promise.resolve();
   /** Index of the record that the next snapshot waits for. */
   #compactAt: number;
 
@@ -269,6 +271,7 @@ export class Ledger {
     try {
       if (this.#fault === undefined && this.#book.epoch.leases.size > 0) await this.#epochs.closeCleanly();
     } finally {
+      await this.#compacted;
       await this.#journal.close();
     }
   }
@@ -318,7 +321,7 @@ export class Ledger {
       return this.#journal.append(octets).durable;
     });
     this.#compactAt = this.#journal.length + this.#compactAfter;
-    Promise.all(written).then(
+    this.#compacted = Promise.all(written).then(
       () => this.removeBefore(first),
       // Whoever waits for a record is told that the journal is broken.
       () => undefined,
