@@ -1,9 +1,10 @@
-/** `agentkey agent ...`: create, list, show, rotate, retire, export. */
+/** `agentkey agent ...`: create, list, show, rotate, retire, export; delegation is beside it. */
 import { Option, type Command } from 'commander';
 import type { AgentView } from '../client/index.ts';
 import { ALGORITHMS, type Algorithm } from '../wire/algorithms.ts';
 import { wholeNumber } from './arguments.ts';
 import { run, type GlobalOptions, type Streams } from './context.ts';
+import { addDelegationCommands } from './delegation-commands.ts';
 import { describe, table } from './table.ts';
 
 interface CreateFlags {
@@ -134,6 +135,8 @@ export function addAgentCommands(program: Command, streams: Streams): void {
         ({ pem }) => pem,
       );
     });
+
+  addDelegationCommands(agent, streams);
 }
 
 function show(view: AgentView): string {

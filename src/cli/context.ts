@@ -13,6 +13,8 @@ export interface GlobalOptions {
 export interface Streams {
   readonly out: (text: string) => void;
   readonly err: (text: string) => void;
+  /** Told the exit status of a program that was run, which becomes that of `agentkey`. */
+  readonly ended?: (status: number) => void;
 }
 
 /**

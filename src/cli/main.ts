@@ -55,10 +55,11 @@ export function descendants(command: Command): readonly Command[] {
 
 /** Runs one command line and returns its exit code. */
 export async function main(args: readonly string[], streams: Streams): Promise<number> {
-  const program = buildProgram(streams);
+  let status: number = EXIT.ok;
+  const program = buildProgram({ ...streams, ended: (code) => (status = code) });
   try {
     await program.parseAsync(args, { from: 'user' });
-    return EXIT.ok;
+    return status;
   } catch (thrown) {
     if (thrown instanceof CommanderError) return thrown.exitCode === 0 ? EXIT.ok : EXIT.usage;
     const error = asKeydError(thrown);

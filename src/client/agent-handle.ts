@@ -1,9 +1,13 @@
 /** One agent: typed signing, credentials, and a fetch that signs. The key stays where it is. */
 import { encodeBase64url, decodeBase64url } from '../wire/base64url.ts';
 import type { PublicJwk } from '../wire/jwk.ts';
+import { KeydError } from '../wire/problem.ts';
 import type { AgentView, CredentialsView, RotateAgentRequest } from '../wire/socket/agents.ts';
+import type { RevokeRequest } from '../wire/socket/delegations.ts';
 import type { CsrRequest, DpopRequest } from '../wire/socket/signing.ts';
 import { CredentialedSigner } from './credentialed-signer.ts';
+import { askForSubAgents, type DelegateOptions } from './delegating.ts';
+import { HeldConnection } from './held-connection.ts';
 import type { HttpMessageInput } from './http-message-input.ts';
 import { ERASED_FIELD, parseRetirement, type Retirement } from './retirement.ts';
 import { signingFetch, type SigningFetchOptions } from './signing-fetch.ts';
@@ -117,6 +121,71 @@ export class AgentHandle {
   }
 
   /**
+   * A sub-agent with a key of its own and no more authority than this agent has: narrower or equal in every
+   * member, else `delegation_refused` with the first rule that is broken. What is left out of `constraints` is
+   * this agent's as it stands; a unit without a budget is a budget of zero.
+   */
+  async delegate(request: DelegateOptions, options: CallOptions = {}): Promise<AgentHandle> {
+    const [view] = await askForSubAgents(this.#transport, this.#path, request, options);
+    return new AgentHandle(this.#transport, view);
+  }
+
+  /** As `delegate`, for up to 50 sub-agents: all of them, or none. */
+  async delegateAll(
+    requests: readonly DelegateOptions[],
+    options: CallOptions = {},
+  ): Promise<readonly AgentHandle[]> {
+    const views = await askForSubAgents(this.#transport, this.#path, requests, options);
+    return views.map((view) => new AgentHandle(this.#transport, view));
+  }
+
+  /**
+   * A sub-agent that lives as long as a connection that is held for it: until `close`, until the client is
+   * closed, or until this process ends, however it does. Its key is never written anywhere.
+   */
+  async delegateEphemeral(request: DelegateOptions, options: CallOptions = {}): Promise<EphemeralAgent> {
+    const connection = new HeldConnection(this.#transport.apart());
+    try {
+      const ephemeral = { ...request, ephemeral: true };
+      const [view] = await askForSubAgents(connection.transport, this.#path, ephemeral, options);
+      connection.hold(`/v1/agents/${view.id}`);
+      return new EphemeralAgent(this.#transport, view, connection);
+    } catch (thrown) {
+      connection.close();
+      throw thrown;
+    }
+  }
+
+  /** The sub-agents directly below this agent. */
+  async subAgents(options: CallOptions = {}): Promise<readonly AgentHandle[]> {
+    const path = `${this.#path}/delegations`;
+    const { delegations } = (await this.#transport.call('GET', path, undefined, options)) as {
+      readonly delegations: readonly AgentView[];
+    };
+    return delegations.map((view) => new AgentHandle(this.#transport, view));
+  }
+
+  /** The tokens by which this agent acts: the grant of its principal first, its own link last. */
+  async chain(options: CallOptions = {}): Promise<readonly string[]> {
+    const { chain } = (await this.#transport.call('GET', `${this.#path}/chain`, undefined, options)) as {
+      readonly chain: readonly string[];
+    };
+    return chain;
+  }
+
+  /**
+   * Ends this sub-agent and all below it, at once; others learn it from the issuer's status list.
+   * @throws KeydError `conflict` for an agent that nobody delegated to: retire it
+   */
+  async revoke({
+    reason,
+    ...options
+  }: CallOptions & { readonly reason?: RevokeRequest['reason'] } = {}): Promise<Retirement> {
+    const request: RevokeRequest = { ...(reason === undefined ? {} : { reason }) };
+    return (await this.#transport.call('POST', `${this.#path}/revoke`, request, options)) as Retirement;
+  }
+
+  /**
    * `fetch` whose requests this agent signs: same arguments and answer as the global one.
    * Bodies are read whole, since their digest is signed: at most 1 MiB, streams included. In the profile
    * `rfc9421` the agent's WIT is attached, so that a server can know the key; `attach` replaces that.
@@ -139,5 +208,30 @@ export class AgentHandle {
 
   async #sign(type: string, request: unknown, options: CallOptions): Promise<unknown> {
     return this.#transport.call('POST', `${this.#path}/sign/${type}`, request, options);
+  }
+}
+
+/** A sub-agent that ends with the connection that is held for it. `await using` closes it at the end of a block. */
+export class EphemeralAgent extends AgentHandle {
+  readonly #connection: HeldConnection;
+
+  constructor(transport: SocketTransport, view: AgentView, connection: HeldConnection) {
+    super(transport, view);
+    this.#connection = connection;
+  }
+
+  /** Ends it; when this resolves its key is gone. Once it has ended, however it did, this does nothing more. */
+  async close(): Promise<void> {
+    try {
+      await this.revoke();
+    } catch (thrown) {
+      if (!(thrown instanceof KeydError && thrown.code === 'agent_not_found')) throw thrown;
+    } finally {
+      this.#connection.close();
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
   }
 }

@@ -34,6 +34,11 @@ export class AgentKeyClient {
     this.#transport = transport;
   }
 
+  /** Where the daemon is asked. */
+  get socketPath(): string {
+    return this.#transport.socketPath;
+  }
+
   /** Backends, issuer link, attestation, queue. */
   async status(options: CallOptions = {}): Promise<Readonly<Record<string, unknown>>> {
     return (await this.#transport.call('GET', '/v1/status', undefined, options)) as Readonly<

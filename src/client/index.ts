@@ -6,12 +6,13 @@ export {
   type ClientOptions,
   type CreateAgentOptions,
 } from './client.ts';
-export { AgentHandle } from './agent-handle.ts';
+export { AgentHandle, EphemeralAgent } from './agent-handle.ts';
+export type { DelegateOptions } from './delegating.ts';
 export type { HttpMessageInput } from './http-message-input.ts';
 export type { Retirement } from './retirement.ts';
 export { signingFetch, type SigningFetchOptions } from './signing-fetch.ts';
 export { jwtSigner, rawMessageSigner, type JwtSigner, type MessageSigningKey } from './signers.ts';
 export { SocketTransport, type Answer, type CallOptions, type TransportOptions } from './socket-transport.ts';
 export { KeydError, type ErrorCode, type ProblemDocument } from '../wire/problem.ts';
-export type { AgentView, CredentialsView } from '../wire/socket/agents.ts';
+export type { AgentView, CredentialsView, DelegationView } from '../wire/socket/agents.ts';
 export type { PublicJwk } from '../wire/jwk.ts';

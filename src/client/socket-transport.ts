@@ -8,6 +8,8 @@ export interface TransportOptions {
   readonly socketPath: string;
   /** Longest wait for an answer, milliseconds; a slow TPM may queue for seconds. */
   readonly timeoutMs: number;
+  /** Open at one time; default 64. */
+  readonly maxConnections?: number;
 }
 
 export interface CallOptions {
@@ -34,10 +36,12 @@ interface Received {
 /** Keeps connections open, so that the daemon identifies a caller once per connection and not per call. */
 export class SocketTransport {
   readonly #options: TransportOptions;
-  readonly #agent = new Agent({ keepAlive: true, maxSockets: 64 });
+  readonly #agent: Agent;
+  readonly #apart = new Set<SocketTransport>();
 
   constructor(options: TransportOptions) {
     this.#options = options;
+    this.#agent = new Agent({ keepAlive: true, maxSockets: options.maxConnections ?? 64 });
   }
 
   get socketPath(): string {
@@ -61,7 +65,16 @@ export class SocketTransport {
     throw problemError(status, text);
   }
 
+  /** One connection apart from all others, to the same daemon; it closes with this transport at the latest. */
+  apart(): SocketTransport {
+    const transport = new SocketTransport({ ...this.#options, maxConnections: 1 });
+    this.#apart.add(transport);
+    return transport;
+  }
+
   close(): void {
+    for (const transport of this.#apart) transport.close();
+    this.#apart.clear();
     this.#agent.destroy();
   }
 

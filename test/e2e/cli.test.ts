@@ -287,8 +287,9 @@ describe('agentkey', { timeout: 120_000 }, () => {
       return out.split('\n').filter((word) => word !== '');
     };
     expect(await complete('agentkey', 'ag')).toEqual(['agent']);
-    expect(await complete('agentkey', 'agent', 're')).toEqual(['retire']);
-    expect(await complete('agentkey', 'agent', 'r')).toEqual(['rotate', 'retire']);
+    expect(await complete('agentkey', 'agent', 're')).toEqual(['retire', 'revoke']);
+    expect(await complete('agentkey', 'agent', 'r')).toEqual(['rotate', 'retire', 'revoke']);
+    expect(await complete('agentkey', 'agent', 'delegate', 'a', '--max')).toEqual(['--max-depth']);
     expect(await complete('agentkey', '--socket', '/x', '--json', 'sign', 'd')).toEqual(['dpop']);
     expect(await complete('agentkey', 'agent', 'create', 'name', '--back')).toEqual(['--backend']);
     expect(await complete('agentkey', 'agent', 'create', '--backend', '')).toEqual(['tpm', 'pkcs11']);

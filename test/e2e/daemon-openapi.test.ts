@@ -68,6 +68,23 @@ test('every signing operation: its example is signed, or refused as policy says'
   expect((await call('signHttpMessage', 'signer', aauth)).status).toBe(200);
 });
 
+test('sub-agents from delegation to revocation', async () => {
+  await call('createAgent', '', { name: 'delegator', backend: 'tpm', algorithm: 'ES256' });
+  await call('renewCredentials', 'delegator', {});
+  const one = example('delegate') as object;
+  expect((await call('delegate', 'delegator', one)).status).toBe(201);
+  expect((await call('delegate', 'delegator', one)).status).toBe(409);
+  expect((await call('delegate', 'delegator+payer', { ...one, aud: ['*'] })).status).toBe(403);
+  const batch = ['a', 'b'].map((name) => ({ ...one, name, expiresIn: 300, maxDepth: 1 }));
+  expect((await call('delegate', 'delegator', { batch })).status).toBe(201);
+  const { delegations } = (await call('listDelegations', 'delegator')).json as { delegations: unknown[] };
+  expect(delegations).toHaveLength(3);
+  expect((await call('showAgent', 'delegator+payer')).status).toBe(200);
+  expect((await call('showChain', 'delegator+payer')).status).toBe(200);
+  expect((await call('revokeDelegation', 'delegator+payer', {})).status).toBe(200);
+  expect((await call('revokeDelegation', 'delegator', {})).status).toBe(409);
+});
+
 test('host, status, health and metrics', async () => {
   expect((await call('quote', '', example('quote'))).status).toBe(200);
   expect((await call('enrollHost', '', {})).status).toBe(200);

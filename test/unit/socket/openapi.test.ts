@@ -2,6 +2,7 @@ import { expect, test } from 'vitest';
 import type { AnyRoute } from '../../../src/socket/route.ts';
 import { agentRoutes } from '../../../src/socket/routes/agents.ts';
 import { credentialRoutes } from '../../../src/socket/routes/credentials.ts';
+import { delegationRoutes } from '../../../src/socket/routes/delegations.ts';
 import { hostRoutes } from '../../../src/socket/routes/host.ts';
 import { signingRoutes } from '../../../src/socket/routes/signing.ts';
 import { parse } from '../../../src/wire/check.ts';
@@ -13,6 +14,7 @@ const routes: readonly AnyRoute[] = [
   ...agentRoutes(undefined as never),
   ...signingRoutes(undefined as never),
   ...credentialRoutes(undefined as never),
+  ...delegationRoutes(undefined as never),
   ...hostRoutes(undefined as never, undefined as never),
 ];
 
