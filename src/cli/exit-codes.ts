@@ -3,7 +3,7 @@ import type { KeydError } from '../wire/problem.ts';
 
 export const EXIT = {
   ok: 0,
-  /** The daemon or issuer refused: policy, evidence, a name, a type. */
+  /** The daemon or issuer refused: policy, evidence, a name, a type. Or policies or cases have faults. */
   refused: 1,
   /** The command line, or what it says: a name, a target, a header that is not well-formed. */
   usage: 2,
@@ -19,6 +19,7 @@ export const EXIT = {
 
 export function exitCodeOf(error: KeydError): number {
   if (error.code === 'daemon_unreachable') return EXIT.unreachable;
+  if (error.code === 'configuration_invalid') return EXIT.refused;
   if (error.status === 400) return EXIT.usage;
   if (error.status === 404 || error.status === 410) return EXIT.notFound;
   if (error.status === 429 || error.status === 503) return EXIT.tryLater;

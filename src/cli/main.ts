@@ -2,7 +2,7 @@
 /** `agentkey`: the operator's and developer's command line. */
 import { createRequire } from 'node:module';
 import { Command, CommanderError, Option } from 'commander';
-import { asKeydError } from '../wire/problem.ts';
+import { asKeydError, type KeydError } from '../wire/problem.ts';
 import { addAgentCommands } from './agent-commands.ts';
 import { addAuditCommands } from './audit-commands.ts';
 import { seconds } from './arguments.ts';
@@ -10,12 +10,13 @@ import { addCompletionCommand } from './completion.ts';
 import type { GlobalOptions, Streams } from './context.ts';
 import { EXIT, exitCodeOf } from './exit-codes.ts';
 import { addHostCommands } from './host-commands.ts';
+import { addPolicyCommands } from './policy-commands.ts';
 import { addSignCommands } from './sign-commands.ts';
 
 const EXIT_HELP = `
 Exit codes:
   0  done
-  1  refused by policy, the daemon or the issuer
+  1  refused by policy, the daemon or the issuer; policies or cases with faults
   2  wrong usage
   3  no daemon on the socket
   4  no such agent
@@ -42,6 +43,7 @@ export function buildProgram(streams: Streams): Command {
   addHostCommands(program, streams);
   addAgentCommands(program, streams);
   addSignCommands(program, streams);
+  addPolicyCommands(program, streams);
   addAuditCommands(program, streams);
   addCompletionCommand(program, streams);
   for (const command of descendants(program)) command.copyInheritedSettings(program).exitOverride();
@@ -67,10 +69,17 @@ export async function main(args: readonly string[], streams: Streams): Promise<n
     streams.err(
       json === true
         ? `${JSON.stringify(error.toProblem())}\n`
-        : `agentkey: ${error.message}\n${(error.faults ?? []).map((fault) => `  - ${fault}\n`).join('')}`,
+        : `agentkey: ${error.message}\n${untoldFaults(error)
+            .map((fault) => `  - ${fault}\n`)
+            .join('')}`,
     );
     return exitCodeOf(error);
   }
+}
+
+/** Faults that the message does not name already. */
+function untoldFaults({ faults = [], message }: KeydError): readonly string[] {
+  return faults.filter((fault) => !message.includes(fault));
 }
 
 if (import.meta.main) {

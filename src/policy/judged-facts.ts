@@ -25,8 +25,6 @@ export interface JudgedCall {
   readonly rules: PolicyRules;
 }
 
-const NO_PAST: Usage = { firstUseOfOrigin: true, lastMinute: 0, lastHour: 0, lastDay: 0 };
-
 /**
  * Facts of one judgement, each looked up when a policy asks for it: most policies ask for few, and a judgement
  * takes no time in which they could change.
@@ -63,7 +61,7 @@ export class JudgedFacts implements DecisionFacts {
 
   get usage(): Usage {
     const { agent, origin } = this.#call;
-    return origin === undefined ? NO_PAST : this.#sources.usage.of(agent.id, origin);
+    return this.#sources.usage.of(agent.id, origin);
   }
 
   get roles(): DecisionFacts['roles'] {

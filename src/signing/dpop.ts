@@ -1,5 +1,6 @@
 /** `sign/dpop`: proofs of possession at the application layer (RFC 9449 §4.2). */
 import { createHash } from 'node:crypto';
+import { dpopBinds } from '../policy/typed-parameters.ts';
 import { encodeBase64url } from '../wire/base64url.ts';
 import type { PublicJwk } from '../wire/jwk.ts';
 import { joinJws, jwsSigningInput } from '../wire/jws.ts';
@@ -43,13 +44,7 @@ export function draftDpop(context: DraftContext, request: DpopRequest): Draft<{ 
         challenge: request.nonce,
       },
       octets: { kind: 'message', octets: Buffer.from(signingInput, 'ascii') },
-      binds: [
-        'method',
-        'scheme',
-        'authority',
-        'path',
-        ...(ath === undefined ? [] : ['access-token' as const]),
-      ],
+      binds: dpopBinds(ath),
       // RFC 9449 §11.1: how long a proof is good is the server's to say.
       times: { issuedAtMs: iat * 1000, expiresAtMs: undefined },
     }),

@@ -1,10 +1,18 @@
 /** `sign/http-message`: RFC 9421 signatures in the profiles of wire/profiles.ts. */
-import type { BoundParameter, HttpMessageParameters } from '../policy/proposal.ts';
+import {
+  intentLine,
+  messageBinds,
+  messageComponents,
+  messageContent,
+  messageMediaType,
+  normalLine,
+  type ReadContent,
+} from '../policy/typed-parameters.ts';
 import { parseAgentName } from '../wire/agent-name.ts';
 import { algorithmEntry } from '../wire/algorithms.ts';
 import { contentDigest } from '../wire/content-digest.ts';
 import { WIT_HEADER } from '../wire/credential-claims.ts';
-import { combinedFieldValue, fieldValues, trimOws, type FieldLine } from '../wire/field-lines.ts';
+import { fieldValues, type FieldLine } from '../wire/field-lines.ts';
 import { checkCallerHeaders } from '../wire/header-rules.ts';
 import {
   component,
@@ -14,15 +22,7 @@ import {
   type SignatureParameters,
 } from '../wire/http-signature.ts';
 import { KeydError } from '../wire/problem.ts';
-import {
-  DELEGATION_CHAIN_HEADER,
-  INTENT_HEADER,
-  profileEntry,
-  requiredComponents,
-  wimseAudience,
-  type Profile,
-} from '../wire/profiles.ts';
-import type { MessageIntent } from '../wire/socket/intent.ts';
+import { DELEGATION_CHAIN_HEADER, profileEntry, wimseAudience, type Profile } from '../wire/profiles.ts';
 import type { HttpMessageReply, HttpMessageRequest } from '../wire/socket/signing.ts';
 import { serializeItem, serializeMember, SfToken, type SfBareItem } from '../wire/structured-fields.ts';
 import { parseTargetUri, type TargetUri } from '../wire/target-uri.ts';
@@ -38,10 +38,6 @@ const MAX_LIFETIME_SECONDS = 60;
 const MAX_NONCE_LENGTH = 256;
 /** Tags that name signatures made by other rules than a caller's: the host's own calls, the profile wimse. */
 const RESERVED_TAG = /^(?:agentkey|wimse)/;
-/** Another host's digest, taken as it is: one SHA-256 in canonical base64 (RFC 9530 §2). */
-const SHA256_DIGEST = /^sha-256=:[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=:$/;
-
-type Content = HttpMessageParameters['content'];
 
 /**
  * Builds the signature base over the request as it will be sent.
@@ -56,9 +52,10 @@ export function draftHttpMessage(
   const target = parseTargetUri(request.targetUri);
   refuseIssuer(target, context.issuerAuthorities);
   checkAlgorithm(context);
-  const { content, lines } = readContent(request);
-  const added = daemonHeaders(context, request, content);
-  const components = coveredComponents(request, [...lines, ...added], content);
+  const read = messageContent(request.headers, request.body);
+  const { content, lines } = read;
+  const added = daemonHeaders(context, request, read);
+  const components = messageComponents(request.profile, [...lines, ...added], content, request.components);
   checkCallerHeaders(lines, {
     target,
     single: new Set(components),
@@ -79,14 +76,17 @@ export function draftHttpMessage(
       target,
       headers,
       components,
-      mediaType: mediaType(headers),
+      mediaType: messageMediaType(headers),
       content,
       authorization,
       challenge: request.nonce,
       tag: profile.tag ?? request.tag,
     },
     octets: { kind: 'message', octets: Buffer.from(base, 'ascii') },
-    binds: boundBy(components, parameters),
+    binds: messageBinds(
+      components,
+      parameters.some(([name]) => name === 'wimse-aud'),
+    ),
     times: { issuedAtMs: created * 1000, expiresAtMs: expires * 1000 },
   });
   return {
@@ -107,29 +107,14 @@ function checkAlgorithm({ agent }: DraftContext): void {
   }
 }
 
-/** The content, and the caller's lines without a Content-Digest that stands for a body nobody shows. */
-function readContent(request: HttpMessageRequest): { content: Content; lines: readonly FieldLine[] } {
-  const lines = request.headers ?? [];
-  if (request.body !== undefined) return { content: { kind: 'octets', octets: request.body }, lines };
-  const isDigest = ([name]: FieldLine): boolean => name.toLowerCase() === 'content-digest';
-  const [digest, ...more] = lines.filter(isDigest);
-  if (digest === undefined) return { content: { kind: 'none' }, lines };
-  if (more.length > 0 || !SHA256_DIGEST.test(trimOws(digest[1]))) {
-    throw new KeydError('invalid_header', 'content-digest must be one sha-256 digest in canonical form');
-  }
-  return { content: { kind: 'digest' }, lines: lines.filter((line) => !isDigest(line)) };
-}
-
 function daemonHeaders(
   context: DraftContext,
   request: HttpMessageRequest,
-  content: Content,
+  { content, digest }: ReadContent,
 ): readonly FieldLine[] {
   const added: FieldLine[] = [];
   if (content.kind === 'octets') added.push(['content-digest', contentDigest(content.octets)]);
-  if (content.kind === 'digest') {
-    added.push(['content-digest', combinedFieldValue(request.headers ?? [], 'content-digest')]);
-  }
+  if (digest !== undefined) added.push(['content-digest', digest]);
   // DT₀ alone says nothing that the agent's credentials do not; a sub-agent's chain is what it acts by.
   const { chain } = context;
   if (chain !== undefined && chain.tokens.length > 1) {
@@ -142,16 +127,8 @@ function daemonHeaders(
     }
     added.push([WIT_HEADER, workloadIdentityToken(context)]);
   }
-  if (request.intent?.disclose === true) added.push(...intentLine(request.intent));
+  if (request.intent !== undefined) added.push(...intentLine(request.intent));
   return added;
-}
-
-/** Names only: the note is for people on this side. */
-function intentLine({ purpose, task, session }: MessageIntent): readonly FieldLine[] {
-  const members = Object.entries({ purpose, task, session }).flatMap(([name, value]) =>
-    value === undefined ? [] : [serializeMember(name, serializeItem({ value, parameters: [] }))],
-  );
-  return members.length === 0 ? [] : [[INTENT_HEADER, members.join(', ')]];
 }
 
 /** Signature-Key of the scheme jwt (draft-hardt-httpbis-signature-key): the agent token, whose cnf is this key. */
@@ -170,22 +147,6 @@ function signatureKey({ agent, credentials }: DraftContext): string {
     );
   }
   return serializeMember('sig', serializeItem({ value: new SfToken('jwt'), parameters: [['jwt', token]] }));
-}
-
-/** What the profile demands, then what the caller adds (S7: it can only add). */
-function coveredComponents(
-  request: HttpMessageRequest,
-  lines: readonly FieldLine[],
-  content: Content,
-): readonly string[] {
-  const names = new Set(lines.map(([name]) => name.toLowerCase()));
-  const required = requiredComponents(request.profile, names, content.kind !== 'none');
-  const extra = request.components ?? [];
-  const twice = extra.find((name, index) => extra.indexOf(name) !== index);
-  if (twice !== undefined) {
-    throw new KeydError('invalid_component', `the component ${JSON.stringify(twice)} is there twice`);
-  }
-  return [...required, ...extra.filter((name) => !required.includes(name))];
 }
 
 interface MessageFacts {
@@ -238,42 +199,6 @@ function signatureNonce(context: DraftContext, challenge: string | undefined): s
     );
   }
   return nonce;
-}
-
-function mediaType(headers: readonly FieldLine[]): string | undefined {
-  const value = headers.find(([name]) => name === 'content-type')?.[1];
-  if (value === undefined) return undefined;
-  const type = trimOws(value.split(';', 1)[0] ?? '').toLowerCase();
-  if (!/^[a-z0-9!#$&^_.+-]+\/[a-z0-9!#$&^_.+-]+$/.test(type)) {
-    throw new KeydError('invalid_header', 'content-type is no media type');
-  }
-  return type;
-}
-
-function boundBy(components: readonly string[], parameters: SignatureParameters): readonly BoundParameter[] {
-  const named = parameters.some(([name]) => name === 'wimse-aud');
-  const byParameters: readonly BoundParameter[] = named ? ['scheme', 'authority', 'path'] : [];
-  const byComponents = components.flatMap((name): readonly BoundParameter[] => {
-    switch (name) {
-      case '@method':
-        return ['method'];
-      case '@target-uri':
-        return ['scheme', 'authority', 'path', 'query'];
-      case '@request-target':
-        return ['path', 'query'];
-      case 'content-digest':
-        return ['body', 'header:content-digest'];
-      case 'authorization':
-        return ['access-token', 'header:authorization'];
-      default:
-        return name.startsWith('@') ? [] : [`header:${name}`];
-    }
-  });
-  return [...byParameters, ...byComponents];
-}
-
-function normalLine([name, value]: FieldLine): FieldLine {
-  return [name.toLowerCase(), trimOws(value)];
 }
 
 /** One value a name, as RFC 9110 §5.3 combines lines; cookies by RFC 9113 §8.2.3. */

@@ -1,4 +1,5 @@
 /** `sign/jwt`: JWTs of a type that policy allows, speaking as the agent and as nobody else (RFC 7519). */
+import { jwtAudience } from '../policy/typed-parameters.ts';
 import { WPT_TYP } from '../wire/credential-claims.ts';
 import { canonicalJson } from '../wire/jcs.ts';
 import { thumbprintUri } from '../wire/jwk.ts';
@@ -22,7 +23,6 @@ import { draftWorkloadProof } from './workload-proof.ts';
 /** S4. */
 const MAX_LIFETIME_SECONDS = 300;
 const CLAIMS_LIMITS = { maxDepth: 16, maxOctets: 11_000 } as const;
-const MAX_AUDIENCES = 16;
 
 type Claims = Readonly<Record<string, unknown>>;
 
@@ -52,7 +52,7 @@ export function draftJwt(context: DraftContext, request: JwtRequest): Draft<{ re
   const signingInput = jwsSigningInput({ alg: publicJwk.alg, typ, kid }, claims);
   return {
     proposal: propose(context, {
-      parameters: { operation: 'jwt', typ, audience: audience(claims), claims },
+      parameters: { operation: 'jwt', typ, audience: jwtAudience(claims), claims },
       octets: { kind: 'message', octets: Buffer.from(signingInput, 'ascii') },
       binds: ['claims'],
       times: { issuedAtMs: times.iat * 1000, expiresAtMs: times.exp * 1000 },
@@ -89,14 +89,4 @@ function ownIdentifier({ agent, identity }: DraftContext, claims: Claims, claim:
     );
   }
   return found;
-}
-
-function audience(claims: Claims): readonly string[] {
-  const aud = claims['aud'];
-  if (aud === undefined) return [];
-  const list: readonly unknown[] = Array.isArray(aud) ? aud : [aud];
-  if (list.length > MAX_AUDIENCES || !list.every((item) => typeof item === 'string')) {
-    throw new KeydError('malformed_request', `aud must be a string or at most ${MAX_AUDIENCES} strings`);
-  }
-  return list;
 }

@@ -4,7 +4,7 @@ import type { PolicyRequest, PolicyVerdict } from '../verdict.ts';
 import type { CompiledPolicy } from './compile-policy.ts';
 import { cedarRequest } from './context.ts';
 import { RequestDocuments } from './documents.ts';
-import type { Conjunct } from './expression.ts';
+import { flatten, type Conjunct } from './expression.ts';
 import type { ConditionResult, Explanation, PolicyExplanation } from './policy-set.ts';
 import { readsOf } from './reads.ts';
 import { shownValues } from './shown-values.ts';
@@ -17,7 +17,31 @@ export function explainRequest(
 ): Explanation {
   const documents = new RequestDocuments(request.parameters);
   const policies = inScope.map((policy) => explainPolicy(policy, request, documents));
-  return { verdict, policies, advice: advice(verdict, policies, request) };
+  const forbidding = new Map(
+    inScope.map((policy) => [policy.id, () => exceptions(policy, request, documents)] as const),
+  );
+  return { verdict, policies, advice: advice(verdict, policies, forbidding, request) };
+}
+
+/** What a forbid makes an exception of and the request does not fulfil: the parts of its `unless` that fail. */
+function exceptions(
+  { conjuncts }: CompiledPolicy,
+  request: PolicyRequest,
+  documents: RequestDocuments,
+): readonly string[] {
+  const excepted = conjuncts
+    .filter(({ kind }) => kind === 'unless')
+    .flatMap(({ body }) => flatten(body, '&&'));
+  let failed = false;
+  return excepted.flatMap((body) => {
+    const part: Conjunct = { kind: 'when', body };
+    const { holds, error } = judge(part, request, documents);
+    // After one that fails, others may have no meaning: `has` and what it guards.
+    if (holds || (failed && error !== undefined)) return [];
+    failed = true;
+    const values = shownValues(readsOf([body]).reads, request, documents);
+    return [described({ text: conditionText(part), result: 'fails', values })];
+  });
 }
 
 function explainPolicy(
@@ -86,13 +110,19 @@ function conditionText(conjunct: Conjunct): string {
 function advice(
   verdict: PolicyVerdict,
   policies: readonly PolicyExplanation[],
+  forbidding: ReadonlyMap<string, () => readonly string[]>,
   request: PolicyRequest,
 ): readonly string[] {
   if (verdict.effect === 'permit') return [];
   const found = [verdict.reason];
   for (const { id, effect, outcome, conditions } of policies) {
     if (effect === 'forbid' && outcome === 'satisfied') {
-      found.push(`${id} forbids it; one of its conditions would have to fail`);
+      const missing = forbidding.get(id)?.() ?? [];
+      found.push(
+        missing.length === 0
+          ? `${id} forbids it; one of its conditions would have to fail`
+          : `${id} forbids it unless: ${missing.join('; ')}`,
+      );
     }
     if (effect === 'permit' && outcome !== 'satisfied') {
       const missing = conditions

@@ -57,7 +57,8 @@ export function conjunctsOf(policy: PolicyJson): readonly Conjunct[] {
   );
 }
 
-function flatten(expression: Expression, operator: '&&' | '||'): readonly Expression[] {
+/** An expression as the smallest parts that one operator joins. */
+export function flatten(expression: Expression, operator: '&&' | '||'): readonly Expression[] {
   const { operator: own, operand } = node(expression);
   const both = own === operator ? sides(operand) : undefined;
   return both === undefined ? [expression] : [...flatten(both[0], operator), ...flatten(both[1], operator)];

@@ -24,7 +24,8 @@ export function shownValues(
   const { parameters, facts } = request;
   for (const name of reads.context) {
     const plain = PLAIN[name];
-    if (plain !== undefined) shown[`context.${name}`] = json(plain(parameters, facts));
+    if (name === 'time') shown['context.time'] = instant(facts.nowMs);
+    else if (plain !== undefined) shown[`context.${name}`] = json(plain(parameters, facts));
   }
   for (const tagged of reads.whole) {
     const value = taggedValue(tagged, parameters, facts, documents);
@@ -46,6 +47,11 @@ export function shownValues(
     }
   }
   return shown;
+}
+
+function instant(nowMs: number): string {
+  const now = new Date(nowMs);
+  return `${now.toLocaleDateString('en-GB', { weekday: 'long', timeZone: 'UTC' })}, ${now.toISOString()}`;
 }
 
 function json(value: unknown): string {
