@@ -2,6 +2,7 @@
 import { absolute, difference, ratio, type Results } from './harness/measurement.ts';
 import { format } from './harness/plot.ts';
 import type { Spread } from './harness/stats.ts';
+import type { ScaleSizes } from './subjects/scale/context.ts';
 
 export interface Figure {
   readonly name: string;
@@ -40,7 +41,10 @@ const atMost =
   (median: number): boolean =>
     median <= bound;
 
-export function figures(results: Results, once: OnceFigures): Figures {
+/** @param sizes what scale was measured at: where it is less than the bound is for, the figure says so */
+export function figures(results: Results, once: OnceFigures, sizes: ScaleSizes): Figures {
+  const agents = sizes.agents.toLocaleString('en');
+  const entries = sizes.auditEntries.toLocaleString('en');
   const all: readonly Figure[] = [
     floor(
       'pkcs11_bare_vs_raw',
@@ -109,19 +113,19 @@ export function figures(results: Results, once: OnceFigures): Figures {
     ceiling('policies_1000_vs_10', 'cost at 1,000 policies / at 10', 1.5, 1.1, once.policies_1000_vs_10),
     ceiling(
       'agents_10k_vs_10',
-      'cost at 10,000 TPM agents / at 10, beyond one ContextLoad each',
+      `cost at ${agents} TPM agents / at 10, beyond one ContextLoad each`,
       1.3,
       1.1,
       once.agents_10k_vs_10,
     ),
     ceiling(
       'audit_1m_vs_10k',
-      'cost after 1,000,000 entries / of the first 10,000',
+      `cost after ${entries} audit entries / of the first 10,000`,
       1.1,
       1.0,
       once.audit_1m_vs_10k,
     ),
-    ceiling('start_ready_s', 'start to READY with 10,000 TPM agents, s', 1, 0.5, once.start_ready_s),
+    ceiling('start_ready_s', `start to READY with ${agents} TPM agents, s`, 1, 0.5, once.start_ready_s),
     ceiling('resident_mib', 'resident memory of the main process then, MiB', 150, 100, once.resident_mib),
     floor(
       'issuances_per_s',

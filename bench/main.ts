@@ -11,19 +11,23 @@ import { parseArgs } from 'node:util';
 import { measure } from './harness/measurement.ts';
 import { compileRaw } from './harness/run-raw.ts';
 import { figures, toJson } from './figures.ts';
+import { FULL_SIZES, SHORT_SIZES } from './subjects/scale/context.ts';
 import { writeReport } from './report.ts';
 import { startSubjects } from './subjects/all.ts';
 
 const USAGE = `Usage: npm run bench -- [options]
 
-  --short            fewer rounds, under ten minutes
+  --short            fewer and shorter rounds, fewer agents and audit entries: under ten minutes
   --rounds N         rounds of every measurement (default 7, short 5)
   --seconds S        of each measurement in each round (default 2, short 1)
-  --only TEXT        only measurements whose name contains TEXT (or one of TEXT|TEXT)
+  --only TEXT        only measurements whose name contains TEXT (or one of TEXT|TEXT); \`scale\` is what scale costs
   --json             the last line is one JSON object
   --report           write docs/performance.md and docs/performance/*.svg
   --help
 `;
+
+const SCALE_ROUNDS = 5;
+const NOTHING = { figures: {}, details: [] };
 
 const { values } = parseArgs({
   options: {
@@ -55,10 +59,14 @@ if (values.help) {
       (values.only ?? '').split('|').some((part) => name.includes(part)),
     );
     const results = await measure(wanted, rounds, seconds, say);
-    const once = values.only === undefined ? await subjects.measureOnce(values.short, say) : {};
-    const found = figures(results, once);
+    const sizes = values.short ? SHORT_SIZES : FULL_SIZES;
+    const scale = values.only === undefined || values.only.split('|').includes('scale');
+    const once = scale
+      ? await subjects.measureOnce({ dir: join(dir, 'scale'), programs, sizes, rounds: SCALE_ROUNDS, say })
+      : NOTHING;
+    const found = figures(results, once.figures, sizes);
     for (const line of found.lines) process.stdout.write(`${line}\n`);
-    if (values.report) await writeReport(results, found, { rounds, seconds });
+    if (values.report) await writeReport({ results, figures: found, details: once.details, rounds, seconds });
     if (values.json) process.stdout.write(`${JSON.stringify(toJson(found))}\n`);
   } finally {
     await subjects.stop();

@@ -6,14 +6,20 @@ import { verdict, type Figures } from './figures.ts';
 import type { Results, Sample } from './harness/measurement.ts';
 import { barChart, format } from './harness/plot.ts';
 import { spread, type Spread } from './harness/stats.ts';
+import type { Detail } from './subjects/scale/context.ts';
 
 const DOCS = fileURLToPath(new URL('../docs/', import.meta.url));
 
-export async function writeReport(
-  results: Results,
-  figures: Figures,
-  run: { readonly rounds: number; readonly seconds: number },
-): Promise<void> {
+export interface Report {
+  readonly results: Results;
+  readonly figures: Figures;
+  readonly details: readonly Detail[];
+  readonly rounds: number;
+  readonly seconds: number;
+}
+
+export async function writeReport(report: Report): Promise<void> {
+  const { results } = report;
   await mkdir(`${DOCS}performance`, { recursive: true });
   const plots = [
     plot('token', 'P-256 on SoftHSM, operations a second', results, (name) =>
@@ -28,9 +34,7 @@ export async function writeReport(
   await writeFile(
     `${DOCS}performance.md`,
     text(
-      results,
-      figures,
-      run,
+      report,
       plots.map(({ file }) => file),
     ),
   );
@@ -48,12 +52,7 @@ function plot(
   return { file: `${name}.svg`, svg: barChart(title, 'ops/s', bars) };
 }
 
-function text(
-  results: Results,
-  figures: Figures,
-  { rounds, seconds }: { readonly rounds: number; readonly seconds: number },
-  plots: readonly string[],
-): string {
+function text({ results, figures, details, rounds, seconds }: Report, plots: readonly string[]): string {
   const rows = figures.all.map((figure) => {
     const { name, what, spread: found, atLeast, aim } = figure;
     const value = found === undefined ? '-' : range(found);
@@ -64,7 +63,7 @@ function text(
       const values = list.map(pick).filter((value) => value !== undefined);
       return values.length === 0 ? '-' : range(spread(values));
     };
-    return `| ${name} | ${cell((s) => s.opsPerS)} | ${cell((s) => s.p50Us)} | ${cell((s) => s.p99Us)} | ${cell((s) => s.serverCpuUs)} | ${cell((s) => s.loaderCpuUs)} |`;
+    return `| ${name} | ${cell((s) => s.opsPerS)} | ${cell((s) => s.p50Us)} | ${cell((s) => s.p99Us)} | ${cell((s) => s.serverCpuUs)} | ${cell((s) => s.hostCpuUs)} | ${cell((s) => s.loaderCpuUs)} |`;
   });
   const [cpu] = cpus();
   return `# Performance
@@ -87,10 +86,16 @@ ${rows.join('\n')}
 
 ${plots.map((file) => `![${file}](performance/${file})`).join('\n\n')}
 
+## What scale costs
+
+| | |
+| --- | --- |
+${details.map(({ what, spread: found }) => `| ${what} | ${range(found)} |`).join('\n')}
+
 ## Everything measured
 
-| | ops/s | p50 µs | p99 µs | server CPU µs | loader CPU µs |
-| --- | --- | --- | --- | --- | --- |
+| | ops/s | p50 µs | p99 µs | daemon CPU µs | module host CPU µs | loader CPU µs |
+| --- | --- | --- | --- | --- | --- | --- |
 ${samples.join('\n')}
 `;
 }

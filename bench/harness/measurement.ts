@@ -6,8 +6,9 @@ export interface Sample {
   readonly opsPerS: number;
   readonly p50Us: number;
   readonly p99Us: number;
-  /** CPU of the program under test, and of the load generator, per operation; where it can be told apart. */
+  /** CPU of the program under test, of its module hosts and of the load generator, per operation. */
   readonly serverCpuUs?: number;
+  readonly hostCpuUs?: number;
   readonly loaderCpuUs?: number;
 }
 

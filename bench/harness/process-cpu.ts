@@ -1,11 +1,22 @@
+/** CPU time and memory of processes, from procfs. */
 import { readdirSync, readFileSync } from 'node:fs';
 
-/** `sysconf(_SC_CLK_TCK)` of every Linux that Node runs on. */
-const TICKS_PER_S = 100;
+/** CPU time in microseconds, of all threads that live. */
+export interface ProcessCpu {
+  readonly ownUs: number;
+  /** Of child processes that live: the daemon's module hosts. */
+  readonly childrenUs: number;
+}
 
-/** CPU time of a process and its children that live, microseconds. */
-export function treeCpuUs(pid: number): number {
-  return [pid, ...childrenOf(pid)].reduce((sum, each) => sum + cpuUs(each), 0);
+export function processCpu(pid: number): ProcessCpu {
+  return {
+    ownUs: cpuUs(pid),
+    childrenUs: childrenOf(pid).reduce((sum, child) => sum + cpuUs(child), 0),
+  };
+}
+
+export function cpuBetween(before: ProcessCpu, after: ProcessCpu): ProcessCpu {
+  return { ownUs: after.ownUs - before.ownUs, childrenUs: after.childrenUs - before.childrenUs };
 }
 
 /** Resident memory of one process, MiB. */
@@ -14,26 +25,26 @@ export function residentMiB(pid: number): number {
   return Number(match?.[1] ?? Number.NaN) / 1024;
 }
 
+/** First field of schedstat: nanoseconds on a CPU, where /proc/PID/stat counts in hundredths of a second. */
 function cpuUs(pid: number): number {
-  const fields = statFields(pid);
-  return ((Number(fields[11]) + Number(fields[12])) / TICKS_PER_S) * 1e6;
-}
-
-/** From field 3, `state`, on: the name before it may hold anything. */
-function statFields(pid: number): readonly string[] {
-  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-  return stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  const tasks = `/proc/${pid}/task`;
+  return readdirSync(tasks).reduce((sum, task) => {
+    const [ns = '0'] = (readIfThere(`${tasks}/${task}/schedstat`) ?? '').split(' ');
+    return sum + Number(ns) / 1000;
+  }, 0);
 }
 
 function childrenOf(pid: number): readonly number[] {
-  return readdirSync('/proc')
-    .filter((name) => /^\d+$/.test(name))
-    .map(Number)
-    .filter((candidate) => {
-      try {
-        return Number(statFields(candidate)[1]) === pid;
-      } catch {
-        return false;
-      }
-    });
+  return readdirSync(`/proc/${pid}/task`).flatMap((task) =>
+    (readIfThere(`/proc/${pid}/task/${task}/children`) ?? '').split(' ').filter(Boolean).map(Number),
+  );
+}
+
+/** A thread may end between the listing and the reading. */
+function readIfThere(path: string): string | undefined {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return undefined;
+  }
 }

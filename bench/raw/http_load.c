@@ -1,9 +1,9 @@
 /*
- * Closed-loop load over one Unix socket: every connection sends one fixed HTTP/1.1 request, waits for the
- * answer, and sends it again. One thread, epoll, no allocation per request, so that it takes as little of
- * the machine as it can.
+ * Closed-loop load over one Unix socket: every connection sends an HTTP/1.1 request, waits for the answer, and
+ * sends the next one of the file, over and over. One thread, epoll, no allocation per request, so that it takes
+ * as little of the machine as it can.
  *
- *   http_load SOCKET REQUEST_FILE CONNECTIONS SECONDS
+ *   http_load SOCKET REQUEST_FILE CONNECTIONS SECONDS [MAX_REQUESTS]
  *
  * Prints one line of JSON: requests, seconds, ok (2xx), failed, p50_us, p99_us, max_us, cpu_us (own, per request).
  */
@@ -24,16 +24,23 @@
 #define MAX_CONNECTIONS 4096
 #define BUFFER_OCTETS 65536
 
+struct request {
+  const char *octets;
+  size_t length;
+};
+
 struct connection {
   int fd;
+  const struct request *request;
   size_t sent;
   size_t received;
   double started_us;
   char buffer[BUFFER_OCTETS];
 };
 
-static char *request;
-static size_t request_octets;
+static struct request *requests;
+static size_t request_count, next_request;
+static size_t begun_count, max_requests = SIZE_MAX;
 static double *latencies;
 static size_t latency_count, latency_room;
 static size_t ok_count, failed_count;
@@ -56,8 +63,8 @@ static double cpu_us(void) {
 }
 
 static void send_rest(struct connection *c) {
-  while (c->sent < request_octets) {
-    ssize_t n = write(c->fd, request + c->sent, request_octets - c->sent);
+  while (c->sent < c->request->length) {
+    ssize_t n = write(c->fd, c->request->octets + c->sent, c->request->length - c->sent);
     if (n < 0) {
       if (errno == EAGAIN) return;
       die("write");
@@ -67,21 +74,58 @@ static void send_rest(struct connection *c) {
 }
 
 static void begin(struct connection *c) {
+  begun_count++;
+  c->request = &requests[next_request];
+  next_request = (next_request + 1) % request_count;
   c->sent = 0;
   c->received = 0;
   c->started_us = now_us();
   send_rest(c);
 }
 
+/* Octets of the message that begins here, or 0 where its head is not all there. */
+static size_t message_octets(char *text) {
+  char *end = strstr(text, "\r\n\r\n");
+  if (end == NULL) return 0;
+  char *length = strcasestr(text, "\r\ncontent-length:");
+  size_t body = length != NULL && length < end ? strtoul(length + 17, NULL, 10) : 0;
+  return (size_t)(end - text) + 4 + body;
+}
+
 /* Octets of the whole answer, or 0 while it is not all there. */
 static size_t answer_octets(struct connection *c) {
   c->buffer[c->received] = 0;
-  char *end = strstr(c->buffer, "\r\n\r\n");
-  if (end == NULL) return 0;
-  char *length = strcasestr(c->buffer, "\r\ncontent-length:");
-  size_t body = length != NULL && length < end ? strtoul(length + 17, NULL, 10) : 0;
-  size_t total = (size_t)(end - c->buffer) + 4 + body;
+  size_t total = message_octets(c->buffer);
   return c->received >= total ? total : 0;
+}
+
+/* The requests of a file, one after the other. */
+static void read_requests(const char *path) {
+  FILE *file = fopen(path, "rb");
+  if (file == NULL) die(path);
+  fseek(file, 0, SEEK_END);
+  size_t octets = (size_t)ftell(file);
+  rewind(file);
+  char *text = malloc(octets + 1);
+  if (text == NULL || fread(text, 1, octets, file) != octets) die(path);
+  fclose(file);
+  text[octets] = 0;
+  size_t room = 0;
+  for (size_t at = 0; at < octets;) {
+    size_t length = message_octets(text + at);
+    if (length == 0 || at + length > octets) {
+      fprintf(stderr, "%s: not a sequence of whole requests\n", path);
+      exit(2);
+    }
+    if (request_count == room) {
+      room = room == 0 ? 64 : room * 2;
+      requests = realloc(requests, room * sizeof *requests);
+      if (requests == NULL) die("realloc");
+    }
+    requests[request_count++] = (struct request){.octets = text + at, .length = length};
+    at += length;
+  }
+  if (request_count == 0) exit(2);
 }
 
 static void finish(struct connection *c) {
@@ -104,18 +148,16 @@ static int by_value(const void *a, const void *b) {
 }
 
 int main(int argc, char **argv) {
-  if (argc != 5) {
-    fprintf(stderr, "usage: http_load SOCKET REQUEST_FILE CONNECTIONS SECONDS\n");
+  if (argc != 5 && argc != 6) {
+    fprintf(stderr, "usage: http_load SOCKET REQUEST_FILE CONNECTIONS SECONDS [MAX_REQUESTS]\n");
     return 2;
   }
   int connections = atoi(argv[3]);
   double seconds = atof(argv[4]);
   if (connections < 1 || connections > MAX_CONNECTIONS || seconds <= 0) return 2;
-  FILE *file = fopen(argv[2], "rb");
-  if (file == NULL) die(argv[2]);
-  request = malloc(1 << 20);
-  request_octets = fread(request, 1, 1 << 20, file);
-  fclose(file);
+  if (argc == 6) max_requests = strtoul(argv[5], NULL, 10);
+  if (max_requests < (size_t)connections) return 2;
+  read_requests(argv[2]);
 
   struct sockaddr_un address = {.sun_family = AF_UNIX};
   strncpy(address.sun_path, argv[1], sizeof address.sun_path - 1);
@@ -135,9 +177,9 @@ int main(int argc, char **argv) {
   int running = connections;
   struct epoll_event events[256];
   while (running > 0) {
-    int n = epoll_wait(poller, events, 256, 5000);
+    int n = epoll_wait(poller, events, 256, 15000);
     if (n == 0) {
-      fprintf(stderr, "no answer for 5 s\n");
+      fprintf(stderr, "no answer for 15 s\n");
       return 1;
     }
     for (int i = 0; i < n; i++) {
@@ -152,7 +194,7 @@ int main(int argc, char **argv) {
       c->received += (size_t)got;
       if (answer_octets(c) == 0) continue;
       finish(c);
-      if (now_us() < deadline) {
+      if (now_us() < deadline && begun_count < max_requests) {
         begin(c);
       } else {
         running--;

@@ -1,28 +1,24 @@
 /** Everything that is measured, started together so that all of it meets the same machine. */
-import { spawn, type ChildProcess } from 'node:child_process';
-import { randomBytes } from 'node:crypto';
-import { once } from 'node:events';
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { stringify } from 'smol-toml';
-import { makeSofthsmToken } from '../../scripts/sandbox/softhsm.ts';
 import { manufactureSwtpm, startSwtpm } from '../../scripts/sandbox/swtpm.ts';
-import type { OnceFigures } from '../figures.ts';
 import type { Measurement } from '../harness/measurement.ts';
 import { runRaw } from '../harness/run-raw.ts';
 import { createAgent, daemonLoad, type DaemonSubject } from './daemon.ts';
-import { measureOnce } from './once.ts';
+import { provision, startLone } from './lone-daemon.ts';
+import { measureOnce, type OnceResults } from './once.ts';
+import type { ScaleContext } from './scale/context.ts';
 import { makeBenchToken, rawToken, startP11Kit, startSshAgent } from './raw-token.ts';
 import { startBenchSandbox } from './sandbox.ts';
 
 const BARE = fileURLToPath(new URL('./bare-daemon.ts', import.meta.url));
-const PIN = 'bench-1234';
 const CONNECTIONS = [1, 8, 64, 256] as const;
 
 export interface Subjects {
   readonly measurements: readonly Measurement[];
-  measureOnce(short: boolean, say: (line: string) => void): Promise<OnceFigures>;
+  /** What scale costs; its own states are made below `context.dir`. */
+  measureOnce(context: ScaleContext): Promise<OnceResults>;
   stop(): Promise<void>;
 }
 
@@ -75,7 +71,7 @@ async function start(
   });
   const sandbox = await startBenchSandbox(join(dir, 'sandbox'));
   stops.push(() => sandbox.stop());
-  const bare = await startBare(join(dir, 'bare'));
+  const bare = await startLone('bare', await provision(join(dir, 'bare')), BARE);
   stops.push(() => bare.stop());
   say('making agents');
   for (const [name, backend, algorithm] of AGENTS) await createAgent(sandbox.full, name, backend, algorithm);
@@ -108,49 +104,6 @@ async function start(
   ];
   return {
     measurements,
-    measureOnce,
-  };
-}
-
-/** The bare daemon over a token of its own. */
-async function startBare(dir: string): Promise<{ readonly subject: DaemonSubject; stop(): Promise<void> }> {
-  await mkdir(join(dir, 'a'), { recursive: true });
-  const at = (name: string): string => join(dir, name);
-  const token = await makeSofthsmToken(at('token'), { tokenLabel: 'bare', userPin: PIN, soPin: `${PIN}-so` });
-  await writeFile(at('secret'), randomBytes(32), { mode: 0o600 });
-  await writeFile(at('pin'), PIN, { mode: 0o600 });
-  const uid = process.getuid?.() ?? 0;
-  await writeFile(
-    at('agentkeyd.toml'),
-    stringify({
-      state: { directory: at('state') },
-      sockets: { shared: at('s'), admin: at('a/s') },
-      secret: { file: at('secret') },
-      pkcs11: {
-        module: token.module,
-        token_label: 'bare',
-        softhsm2_conf: token.conf,
-        pin: { file: at('pin') },
-      },
-      limits: { connections_per_caller: 512, requests_per_caller: 512, queue_per_caller: 512 },
-      policy: { create: [{ uids: [uid], names: ['*'] }], jwt_types: ['*'] },
-    }),
-  );
-  const child: ChildProcess = spawn(process.execPath, [BARE, at('agentkeyd.toml')], {
-    stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
-  });
-  await Promise.race([
-    once(child, 'message'),
-    once(child, 'exit').then(() => {
-      throw new Error('the bare daemon did not start');
-    }),
-  ]);
-  return {
-    subject: { name: 'bare', socket: at('s'), pid: child.pid ?? 0 },
-    async stop() {
-      const gone = once(child, 'exit');
-      child.kill('SIGTERM');
-      await gone;
-    },
+    measureOnce: (context) => measureOnce(context, sandbox),
   };
 }

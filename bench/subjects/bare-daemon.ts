@@ -2,12 +2,13 @@
  * The daemon without policy, audit and ledger: what HTTP, the queue and the hardware cost by themselves. For
  * the bench only; nothing that ships can be put together like this.
  *
- *   node bench/subjects/bare-daemon.ts CONFIG_FILE
+ *   node bench/subjects/bare-daemon.ts --config FILE
  */
 import { createLogger } from '../../src/base/logger.ts';
 import { composeDaemon } from '../../src/daemon/compose.ts';
 import { loadConfig } from '../../src/daemon/config.ts';
 import { parseFlags } from '../../src/daemon/flags.ts';
+import { notify } from '../../src/daemon/process-control.ts';
 import type { Recorder } from '../../src/policy/recorder.ts';
 import type { PolicyEngine } from '../../src/policy/verdict.ts';
 
@@ -24,13 +25,11 @@ const PERMIT_ALL: PolicyEngine = {
 
 const RECORD_NOTHING: Recorder = { decision: () => Promise.resolve({ outcome: () => undefined }) };
 
-const [file] = process.argv.slice(2);
-if (file === undefined) throw new Error('usage: bare-daemon.ts CONFIG_FILE');
-const config = loadConfig(parseFlags(['--config', file]), process.env);
+const config = loadConfig(parseFlags(process.argv.slice(2)), process.env);
 const logger = createLogger({ name: 'bare', level: 'error' });
 const daemon = await composeDaemon(config, 'bench', logger, { engine: PERMIT_ALL, recorder: RECORD_NOTHING });
 await daemon.start(new Map());
-process.send?.('ready');
+notify('READY=1');
 process.on('SIGTERM', () => {
   void daemon.stop().then(() => process.exit(0));
 });

@@ -1,9 +1,9 @@
-/** A running daemon as a subject: agents, the fixed requests that load it, its CPU time. */
-import { writeFile } from 'node:fs/promises';
+/** A running daemon as a subject: agents, the requests that load it, its CPU time. */
 import { request } from 'node:http';
 import { join } from 'node:path';
-import type { Measurement } from '../harness/measurement.ts';
-import { treeCpuUs } from '../harness/process-cpu.ts';
+import type { Measurement, Sample } from '../harness/measurement.ts';
+import { cpuBetween, processCpu } from '../harness/process-cpu.ts';
+import { writeRequests, type LoadRequest } from '../harness/requests.ts';
 import { runRaw } from '../harness/run-raw.ts';
 
 export interface DaemonSubject {
@@ -31,6 +31,10 @@ const REQUESTS = {
 
 export type BenchOperation = keyof typeof REQUESTS;
 
+export function signRequest(agent: string, operation: BenchOperation): LoadRequest {
+  return { method: 'POST', path: `/v1/agents/${agent}/sign/${operation}`, body: REQUESTS[operation] };
+}
+
 /** Creates an agent. @throws Error with the problem document */
 export async function createAgent(
   subject: DaemonSubject,
@@ -55,19 +59,36 @@ export function daemonLoad(
     name,
     async run(seconds) {
       const file = join(dir, `${name.replaceAll(' ', '-')}.http`);
-      const body = JSON.stringify(REQUESTS[operation]);
-      const head = [
-        `POST /v1/agents/${agent}/sign/${operation} HTTP/1.1`,
-        'host: agentkeyd',
-        'content-type: application/json',
-        `content-length: ${Buffer.byteLength(body)}`,
-      ];
-      await writeFile(file, `${head.join('\r\n')}\r\n\r\n${body}`);
-      const before = treeCpuUs(subject.pid);
-      const sample = await runRaw(programs, 'http_load', [subject.socket, file, connections, seconds]);
-      return { ...sample, serverCpuUs: (treeCpuUs(subject.pid) - before) / sample.requests };
+      await writeRequests(file, [signRequest(agent, operation)]);
+      return loadWith(programs, subject, file, { connections, seconds });
     },
   };
+}
+
+export interface Load {
+  readonly connections: number;
+  readonly seconds: number;
+  /** Ends earlier after so many requests. */
+  readonly maxRequests?: number;
+}
+
+/** Sends the requests of `file`, and tells what CPU time they took on either side. */
+export async function loadWith(
+  programs: string,
+  { socket, pid }: Pick<DaemonSubject, 'socket' | 'pid'>,
+  file: string,
+  { connections, seconds, maxRequests }: Load,
+): Promise<Sample & { readonly requests: number }> {
+  const before = processCpu(pid);
+  const args = [socket, file, connections, seconds, ...(maxRequests === undefined ? [] : [maxRequests])];
+  const sample = await runRaw(programs, 'http_load', args);
+  const { ownUs, childrenUs } = cpuBetween(before, processCpu(pid));
+  return { ...sample, serverCpuUs: ownUs / sample.requests, hostCpuUs: childrenUs / sample.requests };
+}
+
+/** CPU of the daemon and its module hosts per request. */
+export function daemonCpuUs({ serverCpuUs = Number.NaN, hostCpuUs = Number.NaN }: Sample): number {
+  return serverCpuUs + hostCpuUs;
 }
 
 /** One call over the socket. @throws Error unless the answer is a success */

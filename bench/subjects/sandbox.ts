@@ -12,11 +12,13 @@ import { call, type DaemonSubject } from './daemon.ts';
 const MAIN = fileURLToPath(new URL('../../scripts/sandbox/main.ts', import.meta.url));
 const POLICY = fileURLToPath(new URL('../policies/bench.cedar', import.meta.url));
 const BUDGET_CENTS = 1_000_000_000;
+const ISSUANCES_PER_HOUR = 1_000_000;
 const START_TIMEOUT_MS = 90_000;
 
 export interface BenchSandbox {
   readonly description: SandboxDescription;
   readonly full: DaemonSubject;
+  readonly issuerPid: number;
   stop(): Promise<void>;
 }
 
@@ -31,22 +33,27 @@ export async function startBenchSandbox(dir: string): Promise<BenchSandbox> {
     await delay(100);
   }
   const description = await readDescription(file);
-  // A cent a signature: the sandbox's own grant would be spent within minutes.
-  const hosts = join(dir, 'issuer', 'hosts.toml');
-  const text = await readFile(hosts, 'utf8');
-  await writeFile(hosts, text.replace('max_subtree = 1000000', `max_subtree = ${BUDGET_CENTS}`), {
-    mode: 0o600,
-  });
+  await widenHost(join(dir, 'issuer', 'hosts.toml'));
   process.kill(description.pids['agentkey-issuer'] ?? 0, 'SIGHUP');
   await cp(POLICY, join(dir, 'daemon', 'policy.d', 'bench.cedar'));
   await call(description.adminSocket, 'POST', '/v1/policy/reload');
   return {
     description,
     full: { name: 'full', socket: description.socket, pid: description.pids['agentkeyd'] ?? 0 },
+    issuerPid: description.pids['agentkey-issuer'] ?? 0,
     async stop() {
       const gone = once(child, 'exit');
       child.kill('SIGTERM');
       await gone;
     },
   };
+}
+
+/** A cent a signature, and issuances by the thousand: the sandbox's own ceilings would be reached within minutes. */
+async function widenHost(hostsFile: string): Promise<void> {
+  const text = await readFile(hostsFile, 'utf8');
+  const widened = text
+    .replace('max_subtree = 1000000', `max_subtree = ${BUDGET_CENTS}`)
+    .replace('[[host]]', `[[host]]\nmax_issuances_per_hour = ${ISSUANCES_PER_HOUR}`);
+  await writeFile(hostsFile, widened, { mode: 0o600 });
 }
