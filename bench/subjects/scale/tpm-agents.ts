@@ -4,7 +4,7 @@
  */
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { startSwtpm } from '../../../scripts/sandbox/swtpm.ts';
+import { startSwtpm, type Swtpm } from '../../../scripts/sandbox/swtpm.ts';
 import { cpuBetween, processCpu, residentMiB } from '../../harness/process-cpu.ts';
 import { writeRequests } from '../../harness/requests.ts';
 import { runRaw } from '../../harness/run-raw.ts';
@@ -31,6 +31,8 @@ export async function measureTpmAgents(context: ScaleContext): Promise<TpmAgents
   const { dir, programs, rounds, say } = context;
   const count = context.sizes.agents;
   const tpm = await startSwtpm(join(dir, 'tpm'));
+  // The daemon keeps the slots of its own TPM filled.
+  const rawTpm = await startSwtpm(join(dir, 'raw'));
   try {
     const daemon = await provision(join(dir, 'd'), tpm.tcti);
     const agents = Array.from({ length: count }, (_, number) => `agent-${number}`);
@@ -49,7 +51,7 @@ export async function measureTpmAgents(context: ScaleContext): Promise<TpmAgents
       say(`scale ${round}/${rounds}  ready after ${running.readyS.toFixed(2)} s with ${count} TPM agents`);
     }
     try {
-      const cost = await measureCost(context, { subject: running.subject, tpm, agents });
+      const cost = await measureCost(context, { subject: running.subject, tpm, rawTpm, agents });
       const used = residentMiB(running.subject.pid);
       const agentsText = `${count.toLocaleString('en')} TPM agents`;
       return {
@@ -67,19 +69,21 @@ export async function measureTpmAgents(context: ScaleContext): Promise<TpmAgents
     }
   } finally {
     await tpm.end('SIGTERM');
+    await rawTpm.end('SIGTERM');
   }
 }
 
 interface InUse {
   readonly subject: DaemonSubject;
-  readonly tpm: { readonly tcti: string; readonly pid: number };
+  readonly tpm: Pick<Swtpm, 'tcti' | 'pid'>;
+  readonly rawTpm: Pick<Swtpm, 'tcti' | 'pid'>;
   readonly agents: readonly string[];
 }
 
 /** CPU of daemon, and TPM, per signature, less that of TPM2_ContextLoad and TPM2_FlushContext around it. */
 async function measureCost(
   { dir, programs, rounds, say }: ScaleContext,
-  { subject, tpm, agents }: InUse,
+  { subject, tpm, rawTpm, agents }: InUse,
 ): Promise<Scaled> {
   const file = join(dir, 'agents.http');
   const sign = async (names: readonly string[], seconds: number, maxRequests?: number): Promise<number> => {
@@ -99,7 +103,7 @@ async function measureCost(
   for (let round = 1; round <= rounds; round += 1) {
     const few = await sign(agents.slice(0, FEW), 1);
     const all = await sign(shuffled(agents), 1);
-    const load = (await rawCost(programs, tpm, 'context')) - (await rawCost(programs, tpm));
+    const load = (await rawCost(programs, rawTpm, 'context')) - (await rawCost(programs, rawTpm));
     results.push({ few, all, load });
     say(
       `scale ${round}/${rounds}  agents: ${FEW} cost ${few.toFixed(0)} us, ${agents.length} cost ${all.toFixed(0)} us, of which ContextLoad ${load.toFixed(0)} us`,
@@ -125,7 +129,7 @@ async function measureCost(
 }
 
 /** CPU of the raw loop and the TPM per signature. */
-async function rawCost(programs: string, { tcti, pid }: InUse['tpm'], mode?: 'context'): Promise<number> {
+async function rawCost(programs: string, { tcti, pid }: InUse['rawTpm'], mode?: 'context'): Promise<number> {
   const before = processCpu(pid);
   const { loaderCpuUs = Number.NaN, requests } = await runRaw(programs, 'esys_sign', [
     tcti,
