@@ -7,6 +7,7 @@ import { SpareIndices } from '../issuance/spare-indices.ts';
 import { Authorizer } from '../policy/authorize.ts';
 import { callerRoles } from '../policy/judge.ts';
 import type { Recorder } from '../policy/recorder.ts';
+import type { AuthzenDecisionPoint } from '../policy/authzen/authzen-decision-point.ts';
 import type { PolicyRules } from '../policy/rules.ts';
 import type { PolicyEngine } from '../policy/verdict.ts';
 import type { Agent } from '../signing/agent.ts';
@@ -18,6 +19,7 @@ import type { DelegationService } from '../signing/delegation-service.ts';
 import { draftContext, type DraftContext, type DraftContextSources } from '../signing/draft.ts';
 import { Hardware } from '../signing/hardware.ts';
 import { Signer } from '../signing/signer.ts';
+import { SocketMetrics } from '../socket/metrics.ts';
 import type { ListenAddress } from '../socket/listener.ts';
 import { asKeydError } from '../wire/problem.ts';
 import { attestationFacts } from './attestation-facts.ts';
@@ -27,6 +29,7 @@ import { readSecret } from './config-host.ts';
 import type { DaemonConfig } from './config.ts';
 import { CredentialService } from './credential-service.ts';
 import { composeServices } from './compose-services.ts';
+import { openDecisionPoint } from './decision-point-config.ts';
 import { openEvidenceLogs, type EvidenceLogs } from './evidence-logs.ts';
 import { openHardware, type OpenHardware } from './hardware.ts';
 import { openPolicies, type Policies } from './policies.ts';
@@ -108,6 +111,8 @@ class ComposedDaemon implements Daemon {
   readonly #status: SpareIndices | undefined;
   readonly #chains: AgentChains;
   readonly #authority: AgentAuthorities;
+  readonly #metrics = new SocketMetrics();
+  readonly #decisionPoint: AuthzenDecisionPoint | undefined;
   readonly #authorizer: Authorizer;
   readonly #audit: AuditRecorder;
   readonly #recorder: Recorder;
@@ -142,6 +147,13 @@ class ComposedDaemon implements Daemon {
       log: logger.child({ room: 'delegation' }),
     });
     this.#authority = new AgentAuthorities({ agents, chains: this.#chains });
+    this.#decisionPoint = openDecisionPoint(config.policySet.decisionPoint, {
+      host: () => issuance?.identity(),
+      measured: (outcome, seconds) => {
+        this.#metrics.opinion(outcome, seconds);
+      },
+      log: logger.child({ room: 'policy' }),
+    });
     this.#authorizer = new Authorizer({
       rules: config.policy,
       engine: replaced.engine ?? policies.loaded.engine,
@@ -149,6 +161,7 @@ class ComposedDaemon implements Daemon {
       counters: ledger,
       usage: logs.usage,
       attestation: attestationFacts({ issuance, agents, now: Date.now }),
+      decisionPoint: this.#decisionPoint,
       approvedNames: () => approvedNames(config, issuance),
     });
     this.#audit = new AuditRecorder(logs.audit, config.audit.denialsPerMinute);
@@ -187,6 +200,7 @@ class ComposedDaemon implements Daemon {
       idempotency: state.idempotency,
       hasRole: (caller) => callerRoles(this.#rules, caller).length > 0,
       isDraining: () => this.#draining,
+      metrics: this.#metrics,
       logger,
     });
   }
@@ -221,6 +235,7 @@ class ComposedDaemon implements Daemon {
     this.#draining = true;
     for (const timer of this.#timers) clearInterval(timer);
     await this.#sockets.drain(config.drainMs);
+    await this.#decisionPoint?.close();
     await this.#rooms.stop();
     await this.#issuance?.stop();
     this.#audit.end();

@@ -3,6 +3,11 @@ import { accessSync, constants, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { KeydError } from '../wire/problem.ts';
 
+/** What the daemon reads secrets from: a systemd credential, or a file nobody else may read. */
+export interface SecretSource {
+  readonly path: string;
+}
+
 export interface ConfigHost {
   groupId(name: string): number | undefined;
   /** Path of a systemd credential; undefined where the unit loads none. */

@@ -18,7 +18,8 @@ import {
 } from '../wire/check.ts';
 import { CHANNEL_BINDINGS } from '../wire/issuance/challenge.ts';
 import { MAX_SOCKET_PATH_OCTETS } from '../socket/listener.ts';
-import type { ConfigHost } from './config-host.ts';
+import type { ConfigHost, SecretSource } from './config-host.ts';
+import { decisionPointShape } from './decision-point-config.ts';
 
 /** Key auths are derived from it (S15): `openssl rand 32`. */
 const MIN_DAEMON_SECRET_OCTETS = 32;
@@ -52,11 +53,6 @@ const origin: Shape<string> = refine(text({ maxLength: 512 }), (given) =>
     ? undefined
     : 'is no origin such as https://api.example',
 );
-
-/** What the daemon reads secrets from: a systemd credential, or a file nobody else may read. */
-export interface SecretSource {
-  readonly path: string;
-}
 
 /** Sections of the file, every fault collected; `host` answers what only this machine knows. */
 export function configShape(host: ConfigHost) {
@@ -188,14 +184,7 @@ export function configShape(host: ConfigHost) {
         /** Candidate sets, one folder each: judged beside the set in force and never obeyed (S19). */
         observe_directory: optional(absolutePath),
         /** OpenID AuthZEN: both it and the policy set must permit. */
-        decision_point: optional(
-          object({
-            url: refine(text({ maxLength: 512 }), decisionPointUrlFault),
-            ca_file: optional(readable),
-            token: optional(secretSource(1)),
-            timeout_ms: optional(integer({ min: 1, max: 10_000 })),
-          }),
-        ),
+        decision_point: optional(decisionPointShape({ readable, socketPath, secret: secretSource(1) })),
       }),
     ),
     approvals: optional(
@@ -234,15 +223,4 @@ export function issuerUrlFault(given: string): string | undefined {
   return url?.protocol === 'https:' && given === url.origin
     ? undefined
     : 'must be https://host or https://host:port, without a path';
-}
-
-/** Why text is no URL of a decision point: https, or http to this machine. */
-export function decisionPointUrlFault(given: string): string | undefined {
-  const url = URL.canParse(given) ? new URL(given) : undefined;
-  const isLocal = url !== undefined && ['127.0.0.1', '[::1]', 'localhost'].includes(url.hostname);
-  return (url?.protocol === 'https:' || (url?.protocol === 'http:' && isLocal)) &&
-    url.username === '' &&
-    url.hash === ''
-    ? undefined
-    : 'must be an https URL, or http to a loopback address';
 }

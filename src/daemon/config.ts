@@ -7,8 +7,9 @@ import { DEFAULT_LIMITS, type SocketLimits } from '../socket/limits.ts';
 import type { ListenAddress } from '../socket/listener.ts';
 import type { ChannelBinding } from '../wire/issuance/challenge.ts';
 import { KeydError } from '../wire/problem.ts';
-import { localHost, type ConfigHost } from './config-host.ts';
-import { configShape, issuerUrlFault, type ConfigFile, type SecretSource } from './config-shape.ts';
+import { localHost, type ConfigHost, type SecretSource } from './config-host.ts';
+import { configShape, issuerUrlFault, type ConfigFile } from './config-shape.ts';
+import { decisionPointConfig, type DecisionPointConfig } from './decision-point-config.ts';
 import type { Flags } from './flags.ts';
 
 export const DEFAULT_CONFIG_FILE = '/etc/agentkeyd/agentkeyd.toml';
@@ -54,14 +55,7 @@ export interface PolicySetConfig {
   /** Undefined: the set that is shipped. */
   readonly directory: string | undefined;
   readonly observeDirectory: string | undefined;
-  readonly decisionPoint:
-    | {
-        readonly url: string;
-        readonly caFile: string | undefined;
-        readonly token: SecretSource | undefined;
-        readonly timeoutMs: number;
-      }
-    | undefined;
+  readonly decisionPoint: DecisionPointConfig | undefined;
 }
 
 export interface AgentSocketsConfig {
@@ -236,10 +230,7 @@ function policySet({ policy = {} }: ConfigFile): PolicySetConfig {
   return {
     directory,
     observeDirectory,
-    decisionPoint:
-      point === undefined
-        ? undefined
-        : { url: point.url, caFile: point.ca_file, token: point.token, timeoutMs: point.timeout_ms ?? 250 },
+    decisionPoint: point === undefined ? undefined : decisionPointConfig(point),
   };
 }
 

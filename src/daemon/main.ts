@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 /** `agentkeyd`: starts, tells the service manager, obeys signals, stops. */
+import { isDeepStrictEqual } from 'node:util';
 import { createLogger, type Logger } from '../base/logger.ts';
 import type { ListenAddress } from '../socket/listener.ts';
 import { KeydError, asKeydError } from '../wire/problem.ts';
@@ -49,7 +50,7 @@ async function run(flags: Flags, config: DaemonConfig): Promise<number> {
   }
   const beat = startWatchdog();
   process.on('SIGHUP', () => {
-    reload(flags, daemon, logger);
+    reload(flags, config, daemon, logger);
   });
   const stopped = stopSignal(logger);
   notify('READY=1\nSTATUS=Serving');
@@ -104,11 +105,18 @@ async function stopSignal(logger: Logger): Promise<void> {
 }
 
 /** Policy only: whatever else the file says now counts from the next start. A fault in any file changes nothing. */
-function reload(flags: Flags, daemon: Daemon, logger: Logger): void {
+function reload(flags: Flags, started: DaemonConfig, daemon: Daemon, logger: Logger): void {
   notify(`RELOADING=1\nMONOTONIC_USEC=${process.hrtime.bigint() / 1000n}`);
   try {
-    daemon.reload(loadConfig(flags, process.env).policy);
+    const { policy, policySet } = loadConfig(flags, process.env);
+    daemon.reload(policy);
     logger.info({}, 'policy read anew');
+    if (!isDeepStrictEqual(policySet, started.policySet)) {
+      logger.warn(
+        {},
+        'the places of policies or the decision point changed: that counts from the next start',
+      );
+    }
   } catch (thrown) {
     logger.error(
       { error: asKeydError(thrown) },

@@ -52,6 +52,7 @@ export interface DaemonSocketsOptions {
   /** Whether the caller has any role: without one, the admin socket says nothing. */
   readonly hasRole: (caller: Caller) => boolean;
   readonly isDraining: () => boolean;
+  readonly metrics: SocketMetrics;
   readonly logger: Logger;
 }
 
@@ -115,8 +116,7 @@ export class DaemonSockets {
 }
 
 function serverMaker(options: DaemonSocketsOptions): (ingress: Ingress) => SocketServer {
-  const { config, services, isDraining, logger, hasRole } = options;
-  const metrics = new SocketMetrics();
+  const { config, services, isDraining, logger, hasRole, metrics } = options;
   const routes = [
     // First, because routes are tried in turn, and nearly all requests are for a signature.
     ...signingRoutes(services.signing),

@@ -3,6 +3,7 @@
  * its agent's authority, the policy set, the external decision point, a person where a policy wants one, and
  * the ledger; the first that says no decides.
  */
+import { isDeepStrictEqual } from 'node:util';
 import type { Caller } from '../caller/caller.ts';
 import { asKeydError, KeydError } from '../wire/problem.ts';
 import type { Intent } from '../wire/socket/intent.ts';
@@ -24,6 +25,7 @@ import type {
   SigningAuthorization,
 } from './decision.ts';
 import { JudgedFacts } from './judged-facts.ts';
+import { secondOpinion, termsChanged, DECISION_POINT } from './second-opinion.ts';
 import { GrantBook, type Grant, type GrantContents } from './minted-grant.ts';
 import type { ActionRequest, AgentFacts, Proposal } from './proposal.ts';
 import type { PolicyRules } from './rules.ts';
@@ -101,22 +103,21 @@ export class Authorizer {
     if ('refusal' in first) return { authority: undefined, ...first };
     const { decisionPoint } = this.#options;
     if (decisionPoint === undefined) return this.#conclude(caller, proposal, first, context);
-    const { permitted } = await decisionPoint.permits(
-      first.request,
-      first.obligations.charges,
-      context.signal,
-    );
-    if (!permitted) {
-      const refusal = new KeydError(
-        'decision_point_denied',
-        'the external decision point does not permit it',
-      );
-      return { decision: this.#decision('deny', ['decision-point']), authority: first.authority, refusal };
+    const opinion = await secondOpinion(decisionPoint, first.request, first.obligations, context.signal);
+    if (!opinion.permitted) {
+      const decision = this.#decision('deny', [DECISION_POINT], first.decision.observed);
+      return { decision, authority: first.authority, refusal: opinion.refusal };
     }
     // Time has passed: what was true before the question need not be true after it.
     const again = this.#judge(caller, proposal, context.intent);
     if ('refusal' in again) return { authority: undefined, ...again };
-    return this.#conclude(caller, proposal, again, context);
+    const { policies, observed } = again.decision;
+    if (!isDeepStrictEqual(again.obligations, first.obligations)) {
+      const decision = this.#decision('deny', policies, observed);
+      return { decision, authority: again.authority, refusal: termsChanged() };
+    }
+    const decision = this.#decision('permit', [...policies, DECISION_POINT], observed);
+    return this.#conclude(caller, proposal, { ...again, decision }, context);
   }
 
   /**

@@ -37,11 +37,14 @@ export interface PendingTerms {
 
 export type ActionAuthorization = { readonly decision: Decision; readonly refusal?: KeydError };
 
-/** A second opinion from outside; both must permit. */
+/** A second opinion from outside, asked about what the policy set permits; both must permit. */
 export interface DecisionPoint {
-  permits(
-    request: PolicyRequest,
-    charges: Obligations['charges'],
-    signal: AbortSignal,
-  ): Promise<{ readonly permitted: boolean; readonly reason: string }>;
+  /**
+   * Never rejects: whatever keeps it from an answer is a refusal.
+   * @param obligations what the permits demand: what it would cost, and whether a person is asked
+   */
+  ask(request: PolicyRequest, obligations: Obligations, signal: AbortSignal): Promise<SecondOpinion>;
 }
+
+export type SecondOpinion =
+  { readonly permitted: true } | { readonly permitted: false; readonly refusal: KeydError };

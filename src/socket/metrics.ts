@@ -10,6 +10,7 @@ export class SocketMetrics implements MetricsSource {
   readonly #inFlight: Gauge<'socket'>;
   readonly #connections: Gauge<'socket'>;
   readonly #refusals: Counter<'socket' | 'code'>;
+  readonly #opinions: Histogram<'outcome'>;
 
   constructor() {
     const registers = [this.registry];
@@ -45,6 +46,13 @@ export class SocketMetrics implements MetricsSource {
       labelNames: ['socket', 'code'],
       registers,
     });
+    this.#opinions = new Histogram({
+      name: 'agentkeyd_decision_point_duration_seconds',
+      help: 'Time that the external decision point added to a request, by what came of it.',
+      labelNames: ['outcome'],
+      buckets: [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
+      registers,
+    });
   }
 
   get mediaType(): string {
@@ -75,5 +83,9 @@ export class SocketMetrics implements MetricsSource {
     return () => {
       this.#connections.dec({ socket });
     };
+  }
+  /** The external decision point was asked. */
+  opinion(outcome: string, seconds: number): void {
+    this.#opinions.observe({ outcome }, seconds);
   }
 }

@@ -75,6 +75,8 @@ const CODES = {
   credential_unavailable: [503, 'No valid credential is available yet'],
   issuer_unavailable: [503, 'The issuer can not be reached'],
   issuer_refused: [502, 'The issuer refused'],
+  decision_point_unavailable: [503, 'The external decision point gives no answer'],
+  decision_point_invalid: [502, 'The external decision point’s answer can not be used'],
   tpm_unavailable: [503, 'The TPM can not be reached'],
   tpm_reset: [503, 'The TPM was reset; its contexts are gone'],
   tpm_cleared: [503, 'The TPM was cleared; its keys are gone'],

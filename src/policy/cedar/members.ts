@@ -26,6 +26,8 @@ export const NO_MEMBERS: Members = { leaves: new Map() };
 /** Enough for any request whose members a policy lists; work and memory stay bounded. */
 const MAX_LEAVES = 1024;
 const LIMITS = { maxDepth: 16, maxOctets: 262_144 } as const;
+/** Pointers repeat the names above a leaf: without a bound, a long name over many leaves is multiplied. */
+const MAX_POINTER_CHARACTERS = 1_048_576;
 
 /** Every leaf of a JSON document. */
 export function readJson(document: Uint8Array | string): Members | Unreadable {
@@ -37,21 +39,40 @@ export function readJson(document: Uint8Array | string): Members | Unreadable {
     throw thrown;
   }
   const leaves = new Map<string, LeafValue>();
-  collect(value, '', leaves);
+  if (collect(value, '', leaves, MAX_POINTER_CHARACTERS) < 0) {
+    return { unreadable: 'has names that are too long for so many members' };
+  }
   return leaves.size > MAX_LEAVES ? { unreadable: `has more than ${MAX_LEAVES} members` } : { leaves };
 }
 
-function collect(value: ExactJson, pointer: string, leaves: Map<string, LeafValue>): void {
-  if (leaves.size > MAX_LEAVES) return;
-  if (value === null) leaves.set(pointer, { kind: 'nothing' });
-  else if (typeof value === 'string') leaves.set(pointer, { kind: 'text', value });
-  else if (typeof value === 'boolean') leaves.set(pointer, { kind: 'boolean', value });
-  else if (value instanceof ExactNumber) leaves.set(pointer, { kind: 'number', value });
-  else {
-    const entries = Object.entries<ExactJson>(value as Readonly<Record<string, ExactJson>>);
-    if (entries.length === 0) leaves.set(pointer, { kind: 'nothing' });
-    for (const [name, member] of entries) collect(member, pointer + toPointer([name]), leaves);
+/** @returns characters left for further pointers; below zero, not all leaves are there */
+function collect(
+  value: ExactJson,
+  pointer: string,
+  leaves: Map<string, LeafValue>,
+  charactersLeft: number,
+): number {
+  if (leaves.size > MAX_LEAVES) return charactersLeft;
+  let left = charactersLeft - pointer.length;
+  if (left < 0) return left;
+  const leaf = leafOf(value);
+  if (leaf !== undefined) {
+    leaves.set(pointer, leaf);
+    return left;
   }
+  for (const [name, member] of Object.entries(value as Readonly<Record<string, ExactJson>>)) {
+    left = collect(member, pointer + toPointer([name]), leaves, left);
+    if (left < 0) return left;
+  }
+  return left;
+}
+
+/** Undefined for an array or object with something in it. */
+function leafOf(value: ExactJson): LeafValue | undefined {
+  if (typeof value === 'string') return { kind: 'text', value };
+  if (typeof value === 'boolean') return { kind: 'boolean', value };
+  if (value instanceof ExactNumber) return { kind: 'number', value };
+  return value === null || Object.keys(value).length === 0 ? { kind: 'nothing' } : undefined;
 }
 
 /** Plain, as people and servers write amounts in a query: no exponent, no plus, no leading zero. */

@@ -44,7 +44,7 @@ export function targetOf(parameters: JudgedParameters): TargetUri | undefined {
 type Plain = (
   parameters: JudgedParameters,
   facts: DecisionFacts,
-  reads?: Reads,
+  reads?: Pick<Reads, 'instant'>,
 ) => CedarValueJson | undefined;
 
 /** Context attributes without tags; undefined where the operation or the request has none. */

@@ -275,3 +275,74 @@ test('the documentation names every key of the reference file', async () => {
   expect(keys.length).toBeGreaterThan(50);
   expect(keys.filter((key) => !documentation.includes(`\`${key ?? ''}\``))).toEqual([]);
 });
+
+test('a decision point has a deadline, a path and a way to it', async () => {
+  const point = async (section: string) =>
+    (await load(`${MINIMAL}[policy.decision_point]\n${section}`)).policySet.decisionPoint;
+  expect((await load(MINIMAL)).policySet.decisionPoint).toBeUndefined();
+  expect(await point('url = "https://pdp.example"')).toEqual({
+    url: 'https://pdp.example/access/v1/evaluation',
+    socketPath: undefined,
+    caFile: undefined,
+    token: undefined,
+    deadlineMs: 250,
+    documents: ['body', 'query', 'claims'],
+    headers: [],
+  });
+  expect(
+    await point(`socket = "/run/opa.sock"
+url = "http://localhost/v0/data/agentkeyd/response"
+token = { file = "/t" }
+deadline_ms = 40
+documents = ["claims"]
+headers = ["x-tenant"]`),
+  ).toEqual({
+    url: 'http://localhost/v0/data/agentkeyd/response',
+    socketPath: '/run/opa.sock',
+    caFile: undefined,
+    token: { path: '/t' },
+    deadlineMs: 40,
+    documents: ['claims'],
+    headers: ['x-tenant'],
+  });
+  expect((await point('socket = "/run/opa.sock"'))?.url).toBe('http://localhost/access/v1/evaluation');
+});
+
+test('what is wrong with a decision point is told at once', async () => {
+  const told = await faults(`${MINIMAL}[policy.decision_point]
+url = "http://pdp.example/"
+socket = "opa.sock"
+token = { file = "/t", credential = "t" }
+deadline_ms = 0
+documents = ["headers"]
+headers = ["authorization", "X-Tenant"]
+timeout_ms = 5
+`);
+  for (const expected of [
+    /decision_point\.url must be an https URL, or http to a loopback address/,
+    /decision_point\.socket must be an absolute path/,
+    /decision_point\.token must have exactly one of credential and file/,
+    /decision_point\.deadline_ms must be an integer from 1 to 10000/,
+    /decision_point\.documents\[0\] must be one of body, query, claims/,
+    /decision_point\.headers\[0\] holds secrets or tokens, and is never sent/,
+    /decision_point\.headers\[1\] must be a field name in lower case/,
+    /decision_point\.timeout_ms is not a known member/,
+  ]) {
+    expect(
+      told.some((fault) => expected.test(fault)),
+      String(expected),
+    ).toBe(true);
+  }
+});
+
+test.each([
+  ['deadline_ms = 9', /must have url, socket or both/],
+  ['url = "https://a.example"\nsocket = "/s"', /url must be http where there is a socket/],
+  ['url = "http://localhost"\nca_file = "/ca"', /ca_file is of use with an https url only/],
+  ['url = "http://u:p@localhost/"', /without credentials and fragment/],
+  ['url = "https://a.example/#x"', /without credentials and fragment/],
+  ['url = "http://localhost.example/"', /loopback/],
+  ['url = "file:///etc/passwd"', /https URL/],
+])('the decision point %j is a fault', async (section, expected) => {
+  expect((await faults(`${MINIMAL}[policy.decision_point]\n${section}\n`)).join('\n')).toMatch(expected);
+});

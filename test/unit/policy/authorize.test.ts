@@ -1,8 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import * as authorizeModule from '../../../src/policy/authorize.ts';
-import type { Authorizer, Grant } from '../../../src/policy/authorize.ts';
-import type { SigningAuthorization } from '../../../src/policy/decision.ts';
+import type { AuthorizeContext, Authorizer, Grant } from '../../../src/policy/authorize.ts';
+import type { DecisionPoint, SecondOpinion, SigningAuthorization } from '../../../src/policy/decision.ts';
 import type { Proposal } from '../../../src/policy/proposal.ts';
+import type { PolicyRequest } from '../../../src/policy/verdict.ts';
+import { KeydError } from '../../../src/wire/problem.ts';
 import { codeOf } from '../../support/code-of.ts';
 import { authorizerWith, caller, engine, rules, stay } from '../../support/signing-fixture.ts';
 
@@ -134,6 +136,112 @@ describe('rules in force', () => {
     expect(authorization).toMatchObject({
       decision: { effect: 'deny', policyVersion: 2 },
       refusal: { code: 'raw_signing_off' },
+    });
+  });
+});
+
+describe('the external decision point', () => {
+  const says = (...opinions: readonly (SecondOpinion | (() => SecondOpinion))[]) => {
+    const asked: PolicyRequest[] = [];
+    const decisionPoint: DecisionPoint = {
+      ask: (request) => {
+        const opinion = opinions[asked.length];
+        asked.push(request);
+        if (opinion === undefined) throw new Error('asked too often');
+        return Promise.resolve(typeof opinion === 'function' ? opinion() : opinion);
+      },
+    };
+    return { asked, decisionPoint };
+  };
+  const YES = { permitted: true } as const;
+  const no = { permitted: false, refusal: new KeydError('decision_point_denied', 'no') } as const;
+  const OPEN = { rules: rules({ allow_raw: ['planner'] }), now: () => NOW };
+  const ask = (by: Authorizer, context: Partial<AuthorizeContext> = {}) =>
+    by.authorize(caller(), proposal(Buffer.from('x')), { signal: stay(), ...context });
+
+  it('permits beside the policies, and is named among them', async () => {
+    const { asked, decisionPoint } = says(YES);
+    const authorization = await ask(authorizerWith({ ...OPEN, decisionPoint }));
+    expect(authorization.decision).toMatchObject({
+      effect: 'permit',
+      policies: ['allow_raw', 'owner-signs-raw', 'decision-point'],
+    });
+    expect('grant' in authorization).toBe(true);
+    expect(asked).toHaveLength(1);
+  });
+
+  it('is not asked about what policies deny', async () => {
+    const { asked, decisionPoint } = says(YES);
+    const authorization = await ask(authorizerWith({ now: () => NOW, decisionPoint }));
+    expect(authorization).toMatchObject({ refusal: { code: 'raw_signing_off' } });
+    expect(asked).toEqual([]);
+  });
+
+  it('denies alone: no grant, nothing reserved, nobody asked', async () => {
+    const { decisionPoint } = says(no);
+    let approvals = 0;
+    const authorization = await ask(authorizerWith({ ...OPEN, decisionPoint }), {
+      approved: () => {
+        approvals += 1;
+      },
+    });
+    expect(authorization).toMatchObject({
+      decision: { effect: 'deny', policies: ['decision-point'] },
+      refusal: { code: 'decision_point_denied' },
+    });
+    expect('grant' in authorization).toBe(false);
+    expect(approvals).toBe(0);
+  });
+
+  it('S19: denies where it throws or rejects', async () => {
+    const broken: readonly DecisionPoint['ask'][] = [
+      () => Promise.reject(new Error('broken')),
+      () => {
+        throw new TypeError('broken');
+      },
+    ];
+    for (const fault of broken) {
+      const authorization = await ask(authorizerWith({ ...OPEN, decisionPoint: { ask: fault } }));
+      expect(authorization).toMatchObject({ decision: { effect: 'deny' }, refusal: { code: 'internal' } });
+    }
+  });
+
+  it('is asked before a person is, and again at release', async () => {
+    const policies = '@id("ask") @approval("person") permit (principal, action == Action::"raw", resource);';
+    const { asked, decisionPoint } = says(YES, no);
+    const by = authorizerWith({ ...OPEN, engine: engine(policies), decisionPoint });
+    expect(await ask(by)).toMatchObject({ decision: { effect: 'pending' }, pending: { level: 'person' } });
+    let claims = 0;
+    const released = await ask(by, {
+      approved: () => {
+        claims += 1;
+      },
+    });
+    expect(released).toMatchObject({ refusal: { code: 'decision_point_denied' } });
+    expect([asked.length, claims]).toEqual([2, 0]);
+  });
+
+  it('S12: what changed while it was asked is judged again', async () => {
+    const { decisionPoint } = says(
+      () => {
+        by.replace(rules(), engine());
+        return YES;
+      },
+      () => {
+        by.replace(
+          rules({ allow_raw: ['planner'] }),
+          engine('@id("ask") @approval("person") permit (principal, action == Action::"raw", resource);'),
+        );
+        return YES;
+      },
+    );
+    const by = authorizerWith({ ...OPEN, decisionPoint });
+    expect(await ask(by)).toMatchObject({ refusal: { code: 'raw_signing_off' } });
+    by.replace(rules({ allow_raw: ['planner'] }), engine());
+    // What it permitted asked nobody; what the policies now want is a person: it was not asked about that.
+    expect(await ask(by)).toMatchObject({
+      decision: { effect: 'deny', policies: ['allow_raw', 'owner-signs-raw', 'ask'] },
+      refusal: { code: 'policy_denied' },
     });
   });
 });

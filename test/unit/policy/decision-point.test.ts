@@ -1,0 +1,424 @@
+/** The external decision point against a server that does everything wrong in turn: only a plain yes permits. */
+import { randomBytes } from 'node:crypto';
+import { mkdir, readFile } from 'node:fs/promises';
+import type { ServerResponse } from 'node:http';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { makeTls, type SandboxTls } from '../../../scripts/sandbox/tls.ts';
+import { createLogger } from '../../../src/base/logger.ts';
+import {
+  AuthzenDecisionPoint,
+  type AuthzenOptions,
+} from '../../../src/policy/authzen/authzen-decision-point.ts';
+import { MAX_ANSWER_OCTETS } from '../../../src/policy/authzen/evaluation-answer.ts';
+import type { SecondOpinion } from '../../../src/policy/decision.ts';
+import type { Obligations } from '../../../src/policy/verdict.ts';
+import {
+  DENY,
+  json,
+  PERMIT,
+  startDecisionPoint,
+  type Answer,
+  type DecisionPointPlace,
+  type TestDecisionPoint,
+} from '../../support/decision-point.ts';
+import { httpMessage } from '../../support/policy-request.ts';
+import { stay } from '../../support/signing-fixture.ts';
+import { makeTempDir, type TempDir } from '../../support/temp-dir.ts';
+
+const FREE: Obligations = { approval: 'none', charges: [], scopes: [] };
+/** Long enough that no test waits for it. */
+const AMPLE_MS = 30_000;
+const SECRET = 'VERYSECRETBODY';
+
+let temp: TempDir;
+let tls: SandboxTls;
+const cleanUp: (() => Promise<void>)[] = [];
+let log: string;
+let measured: string[];
+
+beforeAll(async () => {
+  temp = await makeTempDir();
+  await mkdir(join(temp.path, 'tls'));
+  tls = await makeTls(join(temp.path, 'tls'));
+});
+afterAll(() => temp.remove());
+beforeEach(() => {
+  log = '';
+  measured = [];
+});
+afterEach(async () => {
+  for (const step of cleanUp.splice(0).toReversed()) await step();
+});
+
+async function server(place?: DecisionPointPlace): Promise<TestDecisionPoint> {
+  const point = await startDecisionPoint(place);
+  cleanUp.push(() => point.stop());
+  return point;
+}
+
+type Given = Partial<AuthzenOptions['endpoint']> & { readonly deadlineMs?: number };
+
+function client({ deadlineMs = AMPLE_MS, ...endpoint }: Given): AuthzenDecisionPoint {
+  const point = new AuthzenDecisionPoint({
+    endpoint: { url: '', socketPath: undefined, ca: undefined, token: undefined, ...endpoint },
+    deadlineMs,
+    sent: { documents: new Set(['body', 'query', 'claims']), headers: [] },
+    host: () => undefined,
+    log: createLogger({
+      name: 'test',
+      level: 'debug',
+      destination: {
+        write: (line) => {
+          log += line;
+        },
+      },
+    }),
+    measured: (outcome) => measured.push(outcome),
+  });
+  cleanUp.push(() => point.close());
+  return point;
+}
+
+const question = () =>
+  httpMessage({
+    method: 'POST',
+    headers: [['content-type', 'application/json']],
+    body: `{"note":"${SECRET}"}`,
+  });
+
+const ask = (point: AuthzenDecisionPoint, signal = stay()): Promise<SecondOpinion> =>
+  point.ask(question(), FREE, signal);
+
+const said = (opinion: SecondOpinion): string => (opinion.permitted ? 'permit' : opinion.refusal.code);
+
+describe('an answer', () => {
+  const head = (status: number, headers: Readonly<Record<string, string>>, text = ''): Answer => {
+    return (response) => response.writeHead(status, headers).end(text);
+  };
+  const body =
+    (text: string, type?: string): Answer =>
+    (response) => {
+      json(response, text, type);
+    };
+  const raw = (write: (response: ServerResponse) => void): Answer => write;
+
+  it.each<[string, string, Answer]>([
+    ['yes', 'permit', PERMIT],
+    ['yes in UTF-8', 'permit', body('{"decision":true}', 'application/json; charset=utf-8')],
+    ['yes with a context', 'permit', body('{"decision":true,"context":{"id":"7","obligations":[]}}')],
+    [
+      'yes in pieces',
+      'permit',
+      raw((response) => {
+        inPieces(response, '{"decision": true}');
+      }),
+    ],
+    ['no', 'decision_point_denied', DENY],
+    ['yes as text', 'decision_point_invalid', body('{"decision":"true"}')],
+    ['yes as a number', 'decision_point_invalid', body('{"decision":1}')],
+    ['yes under another name', 'decision_point_invalid', body('{"Decision":true}')],
+    ['nothing', 'decision_point_invalid', body('')],
+    ['an empty object', 'decision_point_invalid', body('{}')],
+    ['true alone', 'decision_point_invalid', body('true')],
+    ['a list', 'decision_point_invalid', body('[{"decision":true}]')],
+    ['no and yes', 'decision_point_invalid', body('{"decision":false,"decision":true}')],
+    ['yes and no, escaped', 'decision_point_invalid', body('{"decision":true,"d\\u0065cision":false}')],
+    ['a member more', 'decision_point_invalid', body('{"decision":true,"advice":[]}')],
+    ['a context that is none', 'decision_point_invalid', body('{"decision":true,"context":"x"}')],
+    [
+      'obligations',
+      'decision_point_invalid',
+      body('{"decision":true,"context":{"obligations":[{"id":"redact"}]}}'),
+    ],
+    ['two documents', 'decision_point_invalid', body('{"decision":true}{"decision":true}')],
+    ['a byte order mark', 'decision_point_invalid', body('\uFEFF{"decision":true}')],
+    ['half a document', 'decision_point_invalid', body('{"decision":true')],
+    ['nesting without end', 'decision_point_invalid', body('['.repeat(30_000))],
+    ['text/plain', 'decision_point_invalid', body('{"decision":true}', 'text/plain')],
+    ['no type', 'decision_point_invalid', head(200, {}, '{"decision":true}')],
+    ['JSON of another kind', 'decision_point_invalid', body('{"decision":true}', 'application/problem+json')],
+    [
+      'another charset',
+      'decision_point_invalid',
+      body('{"decision":true}', 'application/json;charset=utf-16'),
+    ],
+    [
+      'compression',
+      'decision_point_invalid',
+      head(200, { 'content-type': 'application/json', 'content-encoding': 'gzip' }, '{"decision":true}'),
+    ],
+    ['201', 'decision_point_invalid', head(201, { 'content-type': 'application/json' }, '{"decision":true}')],
+    ['204', 'decision_point_invalid', head(204, { 'content-type': 'application/json' })],
+    ['400', 'decision_point_invalid', head(400, { 'content-type': 'application/json' }, '{"decision":true}')],
+    ['401', 'decision_point_invalid', head(401, { 'content-type': 'application/json' }, '{"decision":true}')],
+    ['429', 'decision_point_unavailable', head(429, {}, 'later')],
+    [
+      '500',
+      'decision_point_unavailable',
+      head(500, { 'content-type': 'application/json' }, '{"decision":true}'),
+    ],
+    [
+      '101',
+      'decision_point_unavailable',
+      raw((response) => {
+        upgrade(response);
+      }),
+    ],
+    [
+      'more than its bound, announced',
+      'decision_point_invalid',
+      body(`{"decision":true${' '.repeat(MAX_ANSWER_OCTETS)}}`),
+    ],
+    [
+      'more than its bound, unannounced',
+      'decision_point_invalid',
+      raw((response) => {
+        endless(response);
+      }),
+    ],
+    ['a header without end', 'decision_point_unavailable', head(200, { x: 'x'.repeat(60_000) })],
+    [
+      'a cut off body',
+      'decision_point_unavailable',
+      raw((response) => {
+        truncated(response);
+      }),
+    ],
+    [
+      'a cut off chunk',
+      'decision_point_unavailable',
+      raw((response) => {
+        cutChunk(response);
+      }),
+    ],
+    ['a reset', 'decision_point_unavailable', raw((response) => response.socket?.resetAndDestroy())],
+    ['no HTTP', 'decision_point_unavailable', raw((response) => response.socket?.end('hello\r\n\r\n'))],
+  ])('%s', async (_what, expected, answer) => {
+    const point = await server();
+    point.answer = answer;
+    const asking = client({ url: point.url });
+    expect(said(await ask(asking))).toBe(expected);
+    // Whatever it was, the next question is another one.
+    point.answer = PERMIT;
+    expect(said(await ask(asking))).toBe('permit');
+    expect(log).not.toContain(SECRET);
+  });
+
+  it('that sends elsewhere is not followed', async () => {
+    const elsewhere = await server();
+    const point = await server();
+    for (const status of [301, 302, 303, 307, 308]) {
+      point.answer = head(status, { location: elsewhere.url });
+      expect(said(await ask(client({ url: point.url })))).toBe('decision_point_invalid');
+    }
+    expect(elsewhere.asked).toEqual([]);
+  });
+});
+
+describe('no answer', () => {
+  it.each<[string, Answer]>([
+    ['silence', () => undefined],
+    [
+      'silence after the header',
+      (response) => response.writeHead(200, { 'content-type': 'application/json' }).write('{"decision": '),
+    ],
+    [
+      'early hints only',
+      (response) => {
+        response.writeEarlyHints({ link: '</x>; rel=preload' });
+      },
+    ],
+  ])('%s denies at the deadline', async (_what, answer) => {
+    const point = await server();
+    point.answer = answer;
+    const opinion = await ask(client({ url: point.url, deadlineMs: 100 }));
+    expect(said(opinion)).toBe('decision_point_unavailable');
+    expect(!opinion.permitted && opinion.refusal.message).toMatch(/within 100 ms/);
+    expect(measured).toEqual(['failed']);
+  });
+
+  it('a server that is not there denies at once', async () => {
+    const point = await startDecisionPoint();
+    await point.stop();
+    expect(said(await ask(client({ url: point.url })))).toBe('decision_point_unavailable');
+  });
+
+  it('a caller that goes away withdraws the question', async () => {
+    const point = await server();
+    const abort = new AbortController();
+    const closed = new Promise((resolve) => {
+      point.answer = (response) => {
+        response.on('close', resolve);
+        abort.abort();
+      };
+    });
+    expect(said(await ask(client({ url: point.url }), abort.signal))).toBe('caller_gone');
+    await closed;
+    expect(measured).toEqual(['withdrawn']);
+    expect(log).toBe('');
+  });
+
+  it('a question after the end is refused', async () => {
+    const point = await server();
+    const asking = client({ url: point.url });
+    await asking.close();
+    expect(said(await ask(asking))).toBe('shutting_down');
+    expect(point.asked).toEqual([]);
+  });
+
+  it('is told once in the log, and its end as well', async () => {
+    const point = await server();
+    const asking = client({ url: point.url });
+    point.answer = (response) => response.writeHead(500).end();
+    for (let turn = 0; turn < 3; turn += 1) await ask(asking);
+    point.answer = PERMIT;
+    for (let turn = 0; turn < 3; turn += 1) await ask(asking);
+    const lines = log.trim().split('\n');
+    expect(lines.map((line) => (JSON.parse(line) as { level: string }).level)).toEqual(['warn', 'info']);
+    expect(measured).toEqual(['failed', 'failed', 'failed', 'permit', 'permit', 'permit']);
+  });
+});
+
+describe('connections', () => {
+  it('are kept, and one that was closed meanwhile costs nobody a denial', async () => {
+    const point = await server();
+    const asking = client({ url: point.url });
+    for (let turn = 0; turn < 5; turn += 1) expect(said(await ask(asking))).toBe('permit');
+    expect(point.connections).toBe(1);
+    // The server closes a connection just as the next question is on its way over it.
+    let closings = 0;
+    point.answer = (response, asked) => {
+      if (closings === 0) {
+        closings += 1;
+        response.socket?.resetAndDestroy();
+      } else PERMIT(response, asked);
+    };
+    expect(said(await ask(asking))).toBe('permit');
+    expect([closings, point.connections]).toEqual([1, 2]);
+  });
+
+  it('S20: are bounded, and those of one caller leave room for another', async () => {
+    const point = await server();
+    const asking = client({ url: point.url });
+    const waiting: (() => void)[] = [];
+    const full = new Promise<void>((resolve) => {
+      point.answer = (response, asked) => {
+        waiting.push(() => {
+          PERMIT(response, asked);
+        });
+        if (waiting.length === 32) resolve();
+      };
+    });
+    const flood = Array.from({ length: 100 }, () => ask(asking));
+    await full;
+    const other = asking.ask(httpMessage({}, { caller: { uid: 2000 } }), FREE, stay());
+    point.answer = PERMIT;
+    for (const answer of waiting) answer();
+    expect(said(await other)).toBe('permit');
+    expect((await Promise.all(flood)).every(({ permitted }) => permitted)).toBe(true);
+    expect(point.connections).toBeLessThanOrEqual(32);
+    const place = point.asked.findIndex(({ json: { subject } }) => subject.id === '2000');
+    expect(place).toBeLessThan(64);
+  });
+
+  it('go to a Unix socket', async () => {
+    const socketPath = join(temp.path, 'pdp.sock');
+    const point = await server({ socketPath });
+    const asking = client({ url: 'http://localhost/access/v1/evaluation', socketPath });
+    expect(said(await ask(asking))).toBe('permit');
+    expect(point.asked[0]).toMatchObject({ method: 'POST', url: '/access/v1/evaluation' });
+    expect(point.asked[0]?.headers).toMatchObject({ host: 'localhost', 'content-type': 'application/json' });
+    expect(point.asked[0]?.headers.authorization).toBeUndefined();
+  });
+
+  it('carry the token, and no log does', async () => {
+    const point = await server();
+    const token = randomBytes(16).toString('hex');
+    const asking = client({ url: point.url, token });
+    expect(said(await ask(asking))).toBe('permit');
+    expect(point.asked[0]?.headers.authorization).toBe(`Bearer ${token}`);
+    point.answer = (response) => response.writeHead(401).end(token);
+    expect(said(await ask(asking))).toBe('decision_point_invalid');
+    expect(log).not.toBe('');
+    expect(log).not.toContain(token);
+  });
+});
+
+describe('TLS', () => {
+  const files = async () => ({
+    cert: await readFile(tls.certificateFile, 'utf8'),
+    key: await readFile(tls.keyFile, 'utf8'),
+    ca: await readFile(tls.caFile, 'utf8'),
+  });
+
+  it('needs the CA that is configured, and the name', async () => {
+    const { ca, ...own } = await files();
+    const point = await server({ tls: own });
+    expect(said(await ask(client({ url: point.url, ca })))).toBe('permit');
+    expect(said(await ask(client({ url: point.url })))).toBe('decision_point_unavailable');
+    await mkdir(join(temp.path, 'other'));
+    const other = await readFile((await makeTls(join(temp.path, 'other'))).caFile, 'utf8');
+    expect(said(await ask(client({ url: point.url, ca: other })))).toBe('decision_point_unavailable');
+    // A certificate for localhost is none for this address.
+    const elsewhere = await server({ tls: own, address: '127.0.0.2' });
+    expect(said(await ask(client({ url: elsewhere.url, ca })))).toBe('decision_point_unavailable');
+    expect([elsewhere.connections, elsewhere.asked.length, point.asked.length]).toEqual([1, 0, 1]);
+  });
+
+  it('is not weakened by the environment', async () => {
+    const { cert, key } = await files();
+    const point = await server({ tls: { cert, key } });
+    const before = process.env['NODE_TLS_REJECT_UNAUTHORIZED'];
+    process.env['NODE_TLS_REJECT_UNAUTHORIZED'] = '0';
+    try {
+      expect(said(await ask(client({ url: point.url })))).toBe('decision_point_unavailable');
+    } finally {
+      if (before === undefined) delete process.env['NODE_TLS_REJECT_UNAUTHORIZED'];
+      else process.env['NODE_TLS_REJECT_UNAUTHORIZED'] = before;
+    }
+  });
+
+  it('is 1.2 or later', async () => {
+    const { ca, ...own } = await files();
+    const twelve = await server({ tls: { ...own, maxVersion: 'TLSv1.2' } });
+    expect(said(await ask(client({ url: twelve.url, ca })))).toBe('permit');
+    const eleven = await server({
+      tls: { ...own, maxVersion: 'TLSv1.1', minVersion: 'TLSv1', ciphers: 'ALL:@SECLEVEL=0' },
+    });
+    expect(said(await ask(client({ url: eleven.url, ca })))).toBe('decision_point_unavailable');
+  });
+});
+
+function inPieces(response: ServerResponse, text: string): void {
+  response.writeHead(200, { 'content-type': 'application/json' });
+  for (const character of text) response.write(character);
+  response.end();
+}
+
+function upgrade(response: ServerResponse): void {
+  response.socket?.write(
+    'HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n{"decision":true}',
+  );
+}
+
+function endless(response: ServerResponse): void {
+  response.writeHead(200, { 'content-type': 'application/json' }).write('{"decision":true');
+  const more = (): void => {
+    while (!response.destroyed && response.write(' '.repeat(8192)));
+    if (!response.destroyed) response.once('drain', more);
+  };
+  more();
+}
+
+function truncated(response: ServerResponse): void {
+  response.socket?.end(
+    'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{"decision":true}',
+  );
+}
+
+function cutChunk(response: ServerResponse): void {
+  response.socket?.end(
+    'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n11\r\n{"decision":true}',
+  );
+}
