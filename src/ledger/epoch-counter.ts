@@ -7,17 +7,19 @@ export interface AnchorProof {
   readonly attest: Uint8Array;
   /** TPMT_SIGNATURE, marshalled. */
   readonly signature: Uint8Array;
-  /** What its extraData binds, 32 octets. */
-  readonly head: Uint8Array;
+  /** What its extraData binds: JCS of the heads (wire/audit-anchor.ts). */
+  readonly bound: Uint8Array;
 }
 
 export interface EpochCounter {
-  /** Whether it was made by this very process: a ledger that knows nothing is then no older copy. */
+  /** Whether it never moved since it was made: a ledger that knows nothing is then no older copy. */
   readonly isNew: boolean;
   read(): Promise<bigint>;
   /**
-   * Increments once, from `expected` to the next, and certifies that value over `head`.
+   * Increments once, from `expected` to the next, and certifies that value over `bound`.
    * @throws KeydError `ledger_rolled_back` where the counter is not at `expected`; those of the TPM
    */
-  advance(expected: bigint, head: Uint8Array): Promise<AnchorProof>;
+  advance(expected: bigint, bound: Uint8Array): Promise<AnchorProof>;
+  /** An operator's word: takes the counter as it is, or makes it anew where it is gone; its value. */
+  adopt(): Promise<bigint>;
 }

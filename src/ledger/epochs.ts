@@ -2,8 +2,7 @@
  * Epochs: what may be spent between two values of a counter that nothing sets back. Each leases some of every
  * active purse; a ledger that was set back, or that did not end cleanly, has lost its leases and no more (S8).
  */
-import { createHash } from 'node:crypto';
-import { canonicalJson } from '../wire/jcs.ts';
+import { anchorBound, type AnchoredHeads } from '../wire/audit-anchor.ts';
 import { KeydError } from '../wire/problem.ts';
 import type { Book } from './book.ts';
 import type { AnchorProof, EpochCounter } from './epoch-counter.ts';
@@ -29,12 +28,6 @@ export interface EpochsOptions {
   readonly onAnchor: (proof: AnchorProof) => void;
 }
 
-/** SHA-256 of JCS `{epoch, ledgerHead, auditHead, auditSize}`: what a certified counter value binds. */
-export function anchorHead(epoch: bigint, ledgerHead: string, audit: AuditHead): Uint8Array {
-  const bound = { epoch: String(epoch), ledgerHead, auditHead: audit.root, auditSize: audit.size };
-  return createHash('sha256').update(canonicalJson(bound)).digest();
-}
-
 /** Reservations that the present epoch did not lease. */
 interface Waiter extends PromiseWithResolvers<undefined> {
   readonly amounts: ReadonlyMap<string, bigint>;
@@ -48,6 +41,8 @@ export class Epochs {
   #waiting: Waiter[] = [];
   #opening: Promise<void> | undefined;
   #isInDoubt = false;
+  /** What moves the counter, or needs it to stay where it is, one after the other. */
+  #turn: Promise<unknown> = Promise.resolve();
 
   constructor(options: EpochsOptions) {
     this.#options = options;
@@ -86,7 +81,7 @@ export class Epochs {
   /** Goes on with what the ledger holds, at the counter's present value. */
   async accept(by: string): Promise<void> {
     const { counter, book, write, now } = this.#options;
-    const value = (await counter?.read()) ?? book.epoch.number;
+    const value = (await counter?.adopt()) ?? book.epoch.number;
     // Leases of the last epoch that this copy knows are gone in any case.
     const lost = [...book.epoch.leases.keys()].map((key) => [key, this.#rest(key)] as const);
     await write({
@@ -109,6 +104,14 @@ export class Epochs {
   /** Begins an epoch for the sake of its anchor, with leases for whoever spent in the last. */
   anchor(): Promise<void> {
     return this.require(new Map());
+  }
+
+  /** Runs `work` while no epoch begins: the counter is at the epoch of the heads that it is given. */
+  hold<T>(work: (heads: AnchoredHeads) => Promise<T>): Promise<T> {
+    return this.#inTurn(async () => {
+      await this.#resolveDoubt();
+      return work(this.#heads(this.#options.book.epoch.number));
+    });
   }
 
   /** An epoch that leases nothing: what is copied from now on is worth nothing, and nothing is lost at a start. */
@@ -159,17 +162,32 @@ export class Epochs {
     this.#isInDoubt = false;
   }
 
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const result = this.#turn.then(work);
+    this.#turn = result.catch(() => undefined);
+    return result;
+  }
+
+  #heads(epoch: bigint): AnchoredHeads {
+    const { auditHead, ledgerHead } = this.#options;
+    const { root, size } = auditHead();
+    return { epoch: String(epoch), ledgerHead: ledgerHead(), auditHead: root, auditSize: size };
+  }
+
   /** Intent, counter, beginning: each durable before the next. */
-  async #advance(leases: ReadonlyMap<string, bigint>): Promise<void> {
+  #advance(leases: ReadonlyMap<string, bigint>): Promise<void> {
+    return this.#inTurn(() => this.#advanceNow(leases));
+  }
+
+  async #advanceNow(leases: ReadonlyMap<string, bigint>): Promise<void> {
     await this.#resolveDoubt();
-    const { auditHead, book, counter, ledgerHead, now, onAnchor, write } = this.#options;
+    const { book, counter, now, onAnchor, write } = this.#options;
     const before = book.epoch.number;
     const number = before + 1n;
     await write({ t: 'intent', at: now(), epoch: String(number), leases: amountsOf(leases) });
     if (counter !== undefined) {
       this.#isInDoubt = true;
-      const proof = await counter.advance(before, anchorHead(number, ledgerHead(), auditHead()));
-      onAnchor(proof);
+      onAnchor(await counter.advance(before, anchorBound(this.#heads(number))));
     }
     await write({ t: 'epoch', at: now(), epoch: String(number) });
     this.#isInDoubt = false;

@@ -5,6 +5,7 @@
 import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { openJournal, type Journal, type JournalStep } from '../base/journal.ts';
+import type { AnchoredHeads } from '../wire/audit-anchor.ts';
 import { asKeydError, KeydError } from '../wire/problem.ts';
 import { Book } from './book.ts';
 import type { BudgetState, Charge, Payer, Reservation } from './charge.ts';
@@ -12,6 +13,7 @@ import type { AnchorProof, EpochCounter } from './epoch-counter.ts';
 import { Epochs, type AuditHead } from './epochs.ts';
 import { requireCovered } from './covered.ts';
 import { HashChain } from './hash-chain.ts';
+import { LedgerHealth } from './health.ts';
 import { leaseOf } from './lease.ts';
 import { budgetKey, limitKey } from './purse-key.ts';
 import { amountsOf, decodeRecord, encodeRecord, type LedgerRecord } from './records.ts';
@@ -31,6 +33,8 @@ export interface LedgerOptions {
   readonly compactAfter?: number;
   /** Told where what a snapshot replaced could not be removed; nothing else suffers. */
   readonly onProblem?: (error: KeydError) => void;
+  /** How long opening waits for the counter; it then goes on in the background. For ever where absent. */
+  readonly startTimeoutMs?: number;
   /** Called between durable steps, so that a test can fail, copy or kill there. */
   readonly fault?: (step: JournalStep, size: number) => void;
 }
@@ -73,7 +77,7 @@ export async function openLedger(options: LedgerOptions): Promise<Ledger> {
   const ledger = new Ledger(options, journal, book, chain);
   // What a crash kept from being removed.
   if (base.end > 0) await ledger.removeBefore(base.first);
-  await ledger.recover();
+  await ledger.health.compareWithin(options.startTimeoutMs);
   return ledger;
 }
 
@@ -82,6 +86,8 @@ function findBase(directory: string): { readonly first: number; readonly end: nu
 }
 
 export class Ledger {
+  /** Whether anything can be spent. */
+  readonly health: LedgerHealth;
   readonly #journal: Journal;
   readonly #book: Book;
   readonly #chain: HashChain;
@@ -89,7 +95,6 @@ export class Ledger {
   readonly #now: () => number;
   readonly #compactAfter: number;
   readonly #onProblem: (error: KeydError) => void;
-  #fault: KeydError | undefined;
   /** Settled once what the last snapshot replaced is gone, or could not be removed. */
   #compacted: Promise<void> = Promise.resolve();
   /** Index of the record that the next snapshot waits for. */
@@ -113,20 +118,23 @@ export class Ledger {
       now: () => this.#time(),
       onAnchor: options.onAnchor ?? (() => undefined),
     });
+    this.health = new LedgerHealth(() => this.#epochs.recover());
   }
 
-  /** Called once, by `openLedger`: a mismatch is kept as this ledger's fault, so that status can tell it. */
-  async recover(): Promise<void> {
-    try {
-      await this.#epochs.recover();
-      this.#fault = undefined;
-    } catch (thrown) {
-      this.#fault = asKeydError(thrown);
-    }
+  /**
+   * Runs `work` with the heads of both logs while the counter stays where it is; what the ledger's is over is durable.
+   * @throws KeydError `ledger_*`, `tpm_*`, and what `work` throws
+   */
+  certified<T>(work: (heads: AnchoredHeads) => Promise<T>): Promise<T> {
+    this.health.require();
+    return this.#epochs.hold(async (heads) => {
+      await this.#journal.flush();
+      return work(heads);
+    });
   }
 
   state(): LedgerState {
-    return { epoch: this.#book.epoch.number, head: this.#chain.head(), fault: this.#fault };
+    return { epoch: this.#book.epoch.number, head: this.#chain.head(), fault: this.health.fault };
   }
 
   budgets(account: string): readonly BudgetState[] {
@@ -147,7 +155,7 @@ export class Ledger {
    * @throws KeydError `budget_exceeded`, `limit_reached`, `ledger_rolled_back`, `ledger_unavailable`
    */
   reserve(payer: Payer, charges: readonly Charge[]): Reservation {
-    this.#requireSound();
+    this.health.require();
     const at = this.#time();
     const limits = new Map<string, bigint>();
     const take = new Map<string, bigint>();
@@ -254,22 +262,19 @@ export class Ledger {
 
   /** Anchors both logs by a new value of the counter. @throws KeydError those of the TPM, `ledger_*` */
   async anchor(): Promise<void> {
-    this.#requireSound();
+    this.health.require();
     await this.#epochs.anchor();
   }
 
   /** An operator's word that the ledger counts as it is (S8). @throws KeydError `conflict` where nothing is wrong */
   async acceptRollback(by: string): Promise<void> {
-    if (this.#fault?.code !== 'ledger_rolled_back')
-      throw new KeydError('conflict', 'the ledger was not set back');
-    await this.#epochs.accept(by);
-    this.#fault = undefined;
+    await this.health.accept(() => this.#epochs.accept(by));
   }
 
   /** Ends the epoch, so that the next start loses nothing. */
   async end(): Promise<void> {
     try {
-      if (this.#fault === undefined && this.#book.epoch.leases.size > 0) await this.#epochs.closeCleanly();
+      if (this.health.fault === undefined && this.#book.epoch.leases.size > 0) await this.#epochs.closeCleanly();
     } finally {
       await this.#compacted;
       await this.#journal.close();
@@ -282,7 +287,7 @@ export class Ledger {
     child: string,
     budgets: ReadonlyMap<string, bigint>,
   ): Promise<void> {
-    this.#requireSound();
+    this.health.require();
     for (const [unit, amount] of budgets) {
       const free = this.#book.free(budgetKey(parent, unit));
       if (amount < 0n || amount > free) {
@@ -340,9 +345,5 @@ export class Ledger {
   /** A clock that was set back opens no window a second time. */
   #time(): number {
     return Math.max(Math.floor(this.#now()), this.#book.latestMs);
-  }
-
-  #requireSound(): void {
-    if (this.#fault !== undefined) throw this.#fault;
   }
 }

@@ -86,6 +86,8 @@ const CODES = {
   tpm_session_memory: [503, 'The TPM has no free session slot'],
   tpm_session_gap: [503, 'The TPM’s session counter gap is exhausted'],
   tpm_pcr_changed: [503, 'A PCR changed while a policy was being satisfied'],
+  tpm_counter_gone: [503, 'The TPM’s counter of this host is gone'],
+  tpm_counter_foreign: [503, 'Another counter is in the place of this host’s'],
   tpm_retry: [503, 'The TPM asks to retry'],
   tpm_auth_failed: [503, 'The TPM refused the key’s authorization'],
   token_unavailable: [503, 'The PKCS#11 token is not present'],

@@ -19,13 +19,17 @@ export class FileCounter implements EpochCounter {
     return Promise.resolve(BigInt(readFileSync(this.#file, 'utf8')));
   }
 
-  async advance(expected: bigint, head: Uint8Array) {
+  async advance(expected: bigint, bound: Uint8Array) {
     const value = await this.read();
     if (value !== expected) throw new KeydError('ledger_rolled_back', 'the counter is elsewhere');
     this.#fault('advance');
     this.#set(value + 1n);
     this.#fault('advanced');
-    return { value: value + 1n, attest: new Uint8Array(), signature: new Uint8Array(), head };
+    return { value: value + 1n, attest: new Uint8Array(), signature: new Uint8Array(), bound };
+  }
+
+  adopt(): Promise<bigint> {
+    return this.read();
   }
 
   /** At once: it is never half way. */

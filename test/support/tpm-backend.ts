@@ -1,6 +1,7 @@
 /** What the TPM backend needs besides a TPM, in memory; copies go in and out as through a database. */
 import { randomBytes } from 'node:crypto';
 import type { KeyBlobRecord, KeyBlobStore } from '../../src/backend/backend.ts';
+import type { CounterMemory, RememberedCounter } from '../../src/backend/counter.ts';
 import {
   openTpmBackend,
   type TpmBackend,
@@ -43,11 +44,28 @@ export class RememberedInMemory implements TpmMemory {
   }
 }
 
+export class CounterInMemory implements CounterMemory {
+  counter: RememberedCounter | undefined;
+  /** Called before each save, so that a test can copy or fail there. */
+  onSave: (counter: RememberedCounter) => void = () => undefined;
+
+  load(): Promise<RememberedCounter | undefined> {
+    return Promise.resolve(this.counter);
+  }
+
+  save(counter: RememberedCounter): Promise<void> {
+    this.onSave(counter);
+    this.counter = counter;
+    return Promise.resolve();
+  }
+}
+
 /** A daemon's durable state: opening over it again is what a restart does. */
 export class TpmHost {
   readonly secret = randomBytes(32);
   readonly store = new MemoryBlobStore();
   readonly memory = new RememberedInMemory();
+  readonly counterMemory = new CounterInMemory();
   readonly refused = new Set<string>();
   readonly #tcti: string;
 

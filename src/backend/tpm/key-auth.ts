@@ -55,6 +55,11 @@ export class AuthDeriver {
     return this.#derive(new Uint8Array(), 'attestation-key unique', UNIQUE_OCTETS);
   }
 
+  /** Of the NV counter: only who has the secret increments it. */
+  counterAuth(): Uint8Array {
+    return this.#text(new Uint8Array(), 'audit-counter auth');
+  }
+
   close(): void {
     this.#secret.fill(0);
   }

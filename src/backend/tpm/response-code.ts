@@ -69,6 +69,13 @@ const PLAIN: ReadonlyMap<number, Meaning> = new Map<number, Meaning>([
       recovery: 'make-room',
     },
   ],
+  [
+    0x14b,
+    {
+      code: 'tpm_unavailable',
+      text: 'The TPM has no room for another NV index; remove one that nobody uses (tpm2_getcap handles-nv-index, tpm2_nvundefine)',
+    },
+  ],
   // Never retried: an attempt in lockout can only make it longer.
   [
     0x921,

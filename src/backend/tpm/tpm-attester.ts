@@ -1,18 +1,19 @@
 /** What this TPM attests: the AK is a restricted primary in the endorsement hierarchy, derived anew each boot. */
 import { silentLogger, type Logger } from '../../base/logger.ts';
 import { KeydError } from '../../wire/problem.ts';
-import { parseAttest, type Attest } from '../../wire/tpm/attest.ts';
 import { parseTimeInfo } from '../../wire/tpm/capability-data.ts';
 import { sameOctets } from '../../wire/tpm/codec.ts';
 import { publicAreaName } from '../../wire/tpm/name.ts';
 import { pcrDigest, serializePcrSelection, type PcrSelection } from '../../wire/tpm/pcr-selection.ts';
-import { akTemplate, EK_TEMPLATES, type EkTemplateName } from '../../wire/tpm/templates.ts';
+import { EK_TEMPLATES, type EkTemplateName } from '../../wire/tpm/templates.ts';
 import type { Attester, CertifiedKey, EndorsementKey, QuotedPcrs, TpmIdentity } from '../attester.ts';
+import { akSource } from './ak-source.ts';
 import { readLoadedPublic, type ObjectSource } from './context-cache.ts';
 import { endorsementKeySource, findEndorsementKeys } from './endorsement.ts';
 import { PERMANENT, type EsysHandle, type SessionUse } from './esys.ts';
 import type { AuthDeriver } from './key-auth.ts';
 import { readPcrValues } from './pcr-values.ts';
+import { octetsOf, requireAttest, requireQualifyingData } from './statement.ts';
 import type { OpenTpm, TpmConnection } from './tpm-connection.ts';
 import { isInLockout } from './tpm-facts.ts';
 import { keySource, type TpmKeyTable } from './tpm-key.ts';
@@ -26,8 +27,6 @@ export interface TpmAttesterOptions {
   readonly logger?: Logger;
 }
 
-/** Every extraData of this project is a SHA-256 (S9). */
-const QUALIFYING_OCTETS = 32;
 /** A PCR may be extended between quote and read; IMA does so all the time. */
 const QUOTE_TRIES = 4;
 
@@ -154,26 +153,8 @@ export class TpmAttester implements Attester {
     return [handle, persistent];
   }
 
-  #akSource({ esys }: OpenTpm, session: SessionUse): ObjectSource {
-    return {
-      id: 'ak',
-      slotsToLoad: 1,
-      auth: () => this.#auths.attestationKeyAuth(),
-      load: async () => {
-        const userAuth = this.#auths.attestationKeyAuth();
-        try {
-          const { handle } = await esys.createPrimary({
-            parent: PERMANENT.endorsement,
-            inPublic: akTemplate(this.#auths.attestationKeyUnique()),
-            userAuth,
-            sessions: [{ session: session.session, attributes: { decrypt: true, continueSession: true } }],
-          });
-          return handle;
-        } finally {
-          userAuth.fill(0);
-        }
-      },
-    };
+  #akSource(tpm: OpenTpm, session: SessionUse): ObjectSource {
+    return akSource(tpm, this.#auths, session);
   }
 }
 
@@ -191,40 +172,6 @@ async function withEkAuthorization<T>(
   } finally {
     await esys.flushContext(policySession);
   }
-}
-
-function requireQualifyingData(octets: Uint8Array): void {
-  if (octets.length === QUALIFYING_OCTETS) return;
-  throw new KeydError(
-    'malformed_request',
-    `Qualifying data has ${QUALIFYING_OCTETS} octets, not ${octets.length}`,
-  );
-}
-
-function requireAttest<T extends Attest['type']>(
-  octets: Uint8Array,
-  type: T,
-  qualifyingData: Uint8Array,
-): Attest & { readonly type: T } {
-  const attest = parseAttest(octets);
-  if (!isOfType(attest, type) || !sameOctets(attest.extraData, qualifyingData)) {
-    throw new KeydError(
-      'tpm_unavailable',
-      `The TPM attested something else than the ${type} that was asked for`,
-    );
-  }
-  return attest;
-}
-
-function isOfType<T extends Attest['type']>(
-  attest: Attest,
-  type: T,
-): attest is Attest & { readonly type: T } {
-  return attest.type === type;
-}
-
-function octetsOf(buffer: Buffer): Uint8Array {
-  return new Uint8Array(buffer);
 }
 
 function lockout(): KeydError {

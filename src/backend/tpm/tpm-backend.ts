@@ -6,6 +6,7 @@ import { KeydError } from '../../wire/problem.ts';
 import { TPMA_OBJECT, type ObjectAttribute } from '../../wire/tpm/constants.ts';
 import { hasAttributes, parsePublicArea } from '../../wire/tpm/public-area.ts';
 import type { Attester } from '../attester.ts';
+import type { CounterMemory, MonotonicCounter } from '../counter.ts';
 import type {
   BackendDescription,
   Erasure,
@@ -22,6 +23,7 @@ import { AuthDeriver } from './key-auth.ts';
 import { refuseAborted } from './serial-queue.ts';
 import { TpmAttester } from './tpm-attester.ts';
 import { TpmConnection } from './tpm-connection.ts';
+import { TpmCounter } from './tpm-counter.ts';
 import { assuranceOf } from './tpm-facts.ts';
 import type { TpmMemory } from './tpm-identity.ts';
 import { isExportable, isTpmAlgorithm, keySource, TpmKeyTable, type TpmKey } from './tpm-key.ts';
@@ -217,6 +219,12 @@ export class TpmBackend implements KeyBackend {
   /** Accepts the TPM that is there now, after `tpm_cleared` or `tpm_replaced`. Keys made before stay unusable. */
   adoptTpm(): Promise<void> {
     return this.#connection.adopt();
+  }
+
+  /** The counter of this host in the TPM. @param nvIndex where it is defined at first use */
+  counter(memory: CounterMemory, nvIndex: number): MonotonicCounter {
+    const connection = this.#connection;
+    return new TpmCounter({ connection, auths: this.#auths, protection: this.#protection, memory, nvIndex });
   }
 
   async close(): Promise<void> {

@@ -1,35 +1,12 @@
-import { cpSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Charge, Payer } from '../../../src/ledger/charge.ts';
-import type { EpochCounter } from '../../../src/ledger/epoch-counter.ts';
 import { openLedger, type Ledger, type LedgerOptions } from '../../../src/ledger/ledger.ts';
 import { KeydError } from '../../../src/wire/problem.ts';
 import { codeOf, codeOfAsync } from '../../support/code-of.ts';
+import { FileCounter } from '../../support/file-counter.ts';
 import { makeTempDir } from '../../support/temp-dir.ts';
-
-/** A counter outside the ledger's directory: what a TPM is to it. The TPM itself: test/integration/tpm. */
-class FileCounter implements EpochCounter {
-  readonly #file: string;
-  isNew: boolean;
-
-  constructor(file: string) {
-    this.#file = file;
-    this.isNew = !existsSync(file);
-    if (this.isNew) writeFileSync(file, '7');
-  }
-
-  read(): Promise<bigint> {
-    return Promise.resolve(BigInt(readFileSync(this.#file, 'utf8')));
-  }
-
-  async advance(expected: bigint, head: Uint8Array) {
-    const value = await this.read();
-    if (value !== expected) throw new KeydError('ledger_rolled_back', 'the counter is elsewhere');
-    writeFileSync(this.#file, String(value + 1n));
-    return { value: value + 1n, attest: new Uint8Array(), signature: new Uint8Array(), head };
-  }
-}
 
 let temp: Awaited<ReturnType<typeof makeTempDir>>;
 let open: Ledger[] = [];
@@ -269,10 +246,10 @@ describe('S8: epochs', () => {
   ])('a counter that fails once, %s, stops what asked and nothing after it', async (_, hasMoved) => {
     class Failing extends FileCounter {
       fails = 0;
-      override async advance(expected: bigint, head: Uint8Array) {
+      override async advance(expected: bigint, bound: Uint8Array) {
         this.fails -= 1;
-        if (this.fails !== 0) return super.advance(expected, head);
-        if (hasMoved) await super.advance(expected, head);
+        if (this.fails !== 0) return super.advance(expected, bound);
+        if (hasMoved) await super.advance(expected, bound);
         throw new KeydError('tpm_unavailable', 'the TPM did not answer');
       }
     }
