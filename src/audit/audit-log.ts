@@ -131,6 +131,11 @@ export class AuditLog {
     return this.#tree.size;
   }
 
+  /** Whether anything but the last checkpoint's own entry was appended since it. */
+  get hasNews(): boolean {
+    return this.#latest === undefined || this.size > this.#latest.head.size + 1;
+  }
+
   /** Root of the tree as it is, 32 octets. */
   root(): Uint8Array {
     return this.#tree.root();
@@ -243,8 +248,7 @@ export class AuditLog {
 
   async #makeCheckpoint(): Promise<Checkpoint | undefined> {
     const latest = this.#latest;
-    // Its own entry is no news.
-    if (latest !== undefined && this.size <= latest.head.size + 1) return latest;
+    if (!this.hasNews) return latest;
     const signer = await this.#options.signer();
     if (signer === undefined) return undefined;
     const head = await this.head();

@@ -18,9 +18,11 @@ export interface RememberedCounter {
   /** `defining`: it is being made, and has never been incremented. */
   readonly state: 'defining' | 'in-use';
   readonly nvIndex: number;
-  /** Its first value, decimal; absent where it was taken over as it was. */
-  readonly firstValue?: string;
+  /** Its value when it came into use here, decimal, and when that was. */
+  readonly sinceValue?: string;
   readonly sinceMs: number;
+  /** It came by an operator's word: what was spent before is not known to it. */
+  readonly isAdopted?: boolean;
 }
 
 /** A resolved `save` is durable. */

@@ -1,4 +1,5 @@
 /** Budgets as the socket shows and changes them. Implements `BudgetApi`. */
+import type { AuditLog } from '../audit/audit-log.ts';
 import type { Caller } from '../caller/caller.ts';
 import { callerShare } from '../caller/caller.ts';
 import type { Ledger } from '../ledger/ledger.ts';
@@ -18,6 +19,7 @@ export interface BudgetServiceOptions extends ActionGate {
   readonly delegations: Pick<DelegationStore, 'find'>;
   readonly links: Pick<LinkRenewer, 'reterm'>;
   readonly ledger: Ledger;
+  readonly audit: Pick<AuditLog, 'append' | 'now'>;
 }
 
 export class BudgetService implements BudgetApi {
@@ -68,9 +70,17 @@ export class BudgetService implements BudgetApi {
   /** @throws KeydError `policy_denied`, `conflict`, those of the TPM */
   async acceptRollback(caller: Caller): Promise<{ readonly epoch: string }> {
     return requireAction(this.#options, caller, { action: 'ledger-accept-rollback' }, async () => {
-      const { ledger } = this.#options;
+      const { audit, ledger } = this.#options;
+      const fault = ledger.state().fault?.code ?? '';
       await ledger.acceptRollback(callerShare(caller));
-      return { epoch: String(ledger.state().epoch) };
+      const epoch = String(ledger.state().epoch);
+      await audit.append({
+        at: audit.now(),
+        kind: 'event',
+        event: 'rollback-accepted',
+        detail: { fault, epoch, by: callerShare(caller) },
+      }).durable;
+      return { epoch };
     });
   }
 

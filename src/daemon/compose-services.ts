@@ -140,6 +140,7 @@ export function composeServices(parts: ServiceParts): ComposedServices {
       delegations,
       links,
       ledger: logs.ledger,
+      audit: logs.audit,
     }),
     host: new HostService({
       ...gate,
@@ -150,6 +151,7 @@ export function composeServices(parts: ServiceParts): ComposedServices {
       adoptTpm: tpm?.adopt,
       issuance: parts.issuance,
       issuerUrl: config.issuer?.url,
+      logs,
       isDraining: parts.isDraining,
       logger,
     }),

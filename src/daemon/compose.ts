@@ -22,6 +22,7 @@ import { Signer } from '../signing/signer.ts';
 import { SocketMetrics } from '../socket/metrics.ts';
 import type { ListenAddress } from '../socket/listener.ts';
 import { asKeydError } from '../wire/problem.ts';
+import { Anchoring } from './anchoring.ts';
 import { attestationFacts } from './attestation-facts.ts';
 import { approvedNames, composeIssuance, issuerAuthorities } from './compose-issuance.ts';
 import { composeChains, composeDelegations, type DelegationRooms } from './compose-delegations.ts';
@@ -64,6 +65,8 @@ const KEY_GENERATION_QUEUE = {
   expectedServiceMs: 500,
 } as const;
 
+/** Between two looks for a counter that could not be read. */
+const LEDGER_MEND_MS = 5_000;
 /** Closed accounts give back what they have left, and windows that are over are forgotten. */
 const LEDGER_SWEEP_MS = 60_000;
 
@@ -91,7 +94,7 @@ export async function composeDaemon(
   try {
     const hardware = await openHardware(config, state, readSecret(config.secret.path), logger);
     try {
-      const logs = await openEvidenceLogs(config, state, hardware.lanes, logger);
+      const logs = await openEvidenceLogs(config, state, hardware, logger);
       return new ComposedDaemon({ config, version, logger, state, policies, hardware, logs, replaced });
     } catch (thrown) {
       await closeHardware(hardware);
@@ -217,9 +220,9 @@ class ComposedDaemon implements Daemon {
     );
     this.#issuance?.start();
     this.#rooms.start();
-    this.#every(config.audit.checkpointMs, 'a checkpoint could not be made', async () => {
-      await logs.audit.checkpoint();
-    });
+    const anchoring = new Anchoring({ ...logs, log: logger });
+    this.#every(config.audit.checkpointMs, 'a checkpoint could not be made', () => anchoring.tick());
+    this.#every(LEDGER_MEND_MS, 'the ledger could not be compared', () => anchoring.mend());
     this.#every(LEDGER_SWEEP_MS, 'the ledger could not be swept', () => logs.ledger.sweep());
   }
 
@@ -247,7 +250,14 @@ class ComposedDaemon implements Daemon {
         'the log ends without a checkpoint; the next start makes one',
       );
     }
-    await logs.ledger.end();
+    try {
+      await logs.ledger.end();
+    } catch (thrown) {
+      logger.warn(
+        { error: asKeydError(thrown) },
+        'the epoch could not be closed; what it leases counts as spent at the next start',
+      );
+    }
     await logs.audit.close();
     await this.#keyQueue.close();
     await closeHardware(hardware);

@@ -17,6 +17,7 @@ import {
   type Shape,
 } from '../wire/check.ts';
 import { CHANNEL_BINDINGS } from '../wire/issuance/challenge.ts';
+import { OWNER_INDICES } from '../wire/tpm/audit-counter.ts';
 import { MAX_SOCKET_PATH_OCTETS } from '../socket/listener.ts';
 import type { ConfigHost, SecretSource } from './config-host.ts';
 import { decisionPointShape } from './decision-point-config.ts';
@@ -136,6 +137,8 @@ export function configShape(host: ConfigHost) {
         allow_rsa: optional(boolean),
         /** How a key's auth reaches the TPM; see docs/decisions/0006. */
         session_protection: optional(oneOf(['salted', 'password'])),
+        /** NV index of the counter under ledger and audit log, among the owner's. */
+        counter_index: optional(integer({ min: OWNER_INDICES.first, max: OWNER_INDICES.last })),
         /** Compare the TPM's own record of its signatures with what this daemon made. */
         command_audit: optional(boolean),
       }),
@@ -196,6 +199,8 @@ export function configShape(host: ConfigHost) {
     ),
     ledger: optional(
       object({
+        /** `none`: a restored copy of the state shows only to the issuer. */
+        counter: optional(oneOf(['tpm', 'none'])),
         /** What a crash may cost at most, by unit: `"USD.2" = 5000`. 0 writes to the TPM at every reservation. */
         lease: optional(dictionary(UNIT, integer({ min: 0, max: Number.MAX_SAFE_INTEGER }), { max: 64 })),
       }),

@@ -17,6 +17,8 @@ const DEFAULT_STATE_DIRECTORY = '/var/lib/agentkeyd';
 const DEFAULT_SHARED_SOCKET = '/run/agentkeyd/agentkeyd.sock';
 const DEFAULT_ADMIN_SOCKET = '/run/agentkeyd-admin/agentkeyd.sock';
 const DEFAULT_SOCKET_MODE = '0660';
+/** Among the owner's, and of no known program. */
+const DEFAULT_COUNTER_INDEX = 0x0180_a6e7;
 
 export interface DaemonConfig {
   readonly file: string;
@@ -41,6 +43,8 @@ export interface DaemonConfig {
   readonly ledger: {
     /** Smallest parts a crash may cost at most, by unit. */
     readonly leases: ReadonlyMap<string, bigint>;
+    /** NV index of the counter under it; undefined without one. */
+    readonly nvIndex: number | undefined;
   };
   readonly audit: {
     readonly checkpointMs: number;
@@ -212,6 +216,7 @@ function assemble(
       perCaller: given.approvals?.per_caller ?? 32,
     },
     ledger: {
+      nvIndex: counterIndex(given, overrides),
       leases: new Map(
         Object.entries(given.ledger?.lease ?? {}).map(([unit, lease]) => [unit, BigInt(lease)] as const),
       ),
@@ -223,6 +228,12 @@ function assemble(
     },
     resources: (given.resource ?? []).map(({ origin, key_file: keyFile }) => ({ origin, keyFile })),
   };
+}
+
+/** Wherever there is a TPM, unless said otherwise. */
+function counterIndex({ ledger, tpm }: ConfigFile, overrides: Overrides): number | undefined {
+  if (ledger?.counter === 'none' || (tpm === undefined && overrides.tcti === undefined)) return undefined;
+  return tpm?.counter_index ?? DEFAULT_COUNTER_INDEX;
 }
 
 function policySet({ policy = {} }: ConfigFile): PolicySetConfig {

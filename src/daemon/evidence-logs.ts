@@ -7,21 +7,28 @@ import { MemoryUsageHistory } from '../ledger/usage-history.ts';
 import { openLedger, type Ledger } from '../ledger/ledger.ts';
 import type { HardwareLane } from '../signing/hardware.ts';
 import type { AuditEntry } from '../wire/audit-entry.ts';
+import { recordAnchor } from './anchoring.ts';
 import { auditSigner } from './audit-key.ts';
 import type { DaemonConfig } from './config.ts';
+import type { OpenHardware } from './hardware.ts';
+import type { LaneCounter } from './lane-counter.ts';
 import type { DaemonState } from './state/state.ts';
 
 export interface EvidenceLogs {
   readonly audit: AuditLog;
   readonly ledger: Ledger;
   readonly usage: MemoryUsageHistory;
+  /** Under both; undefined where there is none. */
+  readonly counter: LaneCounter | undefined;
 }
+
+const START_TIMEOUT_MS = 5_000;
 
 /** @throws KeydError `audit_unavailable`, `ledger_unavailable` for logs that can not be read */
 export async function openEvidenceLogs(
   config: DaemonConfig,
   state: DaemonState,
-  lanes: readonly HardwareLane[],
+  { lanes, tpm }: OpenHardware,
   log: Logger,
 ): Promise<EvidenceLogs> {
   const usage = new MemoryUsageHistory();
@@ -41,15 +48,25 @@ export async function openEvidenceLogs(
       log.warn({ octets }, 'a crash had left an unfinished entry in the audit log; it was cut');
     },
   });
+  const counter = tpm?.counter;
   const ledger = await openLedger({
     directory: join(config.stateDirectory, 'ledger'),
-    counter: undefined,
+    counter,
     leases: config.ledger.leases,
     auditHead: () => ({ root: encodeBase64url(audit.root()), size: audit.size }),
+    onAnchor: (proof) => {
+      recordAnchor(audit, proof);
+    },
+    // A TPM that does not answer keeps the daemon from nothing but spending.
+    startTimeoutMs: counter === undefined || (await isReady(tpm?.lane)) ? START_TIMEOUT_MS : 0,
   });
   const { fault } = ledger.state();
   if (fault !== undefined) log.error({ error: fault }, 'nothing that costs something is signed');
-  return { audit, ledger, usage };
+  return { audit, ledger, usage, counter };
+}
+
+async function isReady(lane: HardwareLane | undefined): Promise<boolean> {
+  return (await lane?.backend.describe())?.state === 'ready';
 }
 
 /** What was signed in the past counts in what policies read of it. */

@@ -9,6 +9,7 @@ import type { Logger } from '../base/logger.ts';
 import type { HardwareLane } from '../signing/hardware.ts';
 import { readSecretText } from './config-host.ts';
 import type { DaemonConfig, QueueConfig } from './config.ts';
+import { LaneCounter } from './lane-counter.ts';
 import type { DaemonState } from './state/state.ts';
 
 export interface OpenHardware {
@@ -19,6 +20,8 @@ export interface OpenHardware {
         readonly attester: Attester;
         /** Takes the present TPM for this host's own. */
         readonly adopt: () => Promise<void>;
+        /** Under ledger and audit log; undefined where the configuration leaves it out. */
+        readonly counter: LaneCounter | undefined;
       }
     | undefined;
 }
@@ -57,7 +60,12 @@ export async function openHardware(
     });
     const lane = { backend, queue: laneQueue('the TPM', 1, EXPECTED_TPM_MS, config.queue) };
     lanes.push(lane);
-    tpm = { lane, attester: backend.attester, adopt: () => backend.adoptTpm() };
+    const { nvIndex } = config.ledger;
+    const counter =
+      nvIndex === undefined
+        ? undefined
+        : new LaneCounter(lane, backend.counter(state.counterMemory, nvIndex), state.counterMemory);
+    tpm = { lane, attester: backend.attester, adopt: () => backend.adoptTpm(), counter };
   }
   if (config.pkcs11 !== undefined) {
     // What a module host takes at a time: it answers in order, and batches what is there.

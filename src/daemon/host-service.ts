@@ -8,10 +8,11 @@ import { quoteForThirdParty } from '../issuance/third-party-quote.ts';
 import { requireAction, type ActionGate } from '../policy/require-action.ts';
 import type { AgentStore } from '../signing/agent.ts';
 import type { HardwareLane } from '../signing/hardware.ts';
-import type { DaemonStatus, HostApi, HostStatus } from '../socket/services.ts';
+import type { DaemonStatus, HostApi, HostStatus, LedgerStatus } from '../socket/services.ts';
 import { KeydError, asKeydError } from '../wire/problem.ts';
 import type { ThirdPartyQuote } from '../wire/socket/agents.ts';
 import { ATTESTED_PCRS } from '../wire/tpm/pcr-selection.ts';
+import type { EvidenceLogs } from './evidence-logs.ts';
 
 export interface HostServiceOptions extends ActionGate {
   readonly version: string;
@@ -22,6 +23,7 @@ export interface HostServiceOptions extends ActionGate {
   readonly adoptTpm: (() => Promise<void>) | undefined;
   readonly issuance: IssuanceService | undefined;
   readonly issuerUrl: string | undefined;
+  readonly logs: Pick<EvidenceLogs, 'ledger' | 'counter'>;
   readonly isDraining: () => boolean;
   readonly logger: Logger;
 }
@@ -76,7 +78,9 @@ export class HostService implements HostApi {
     const { version, agents, lanes, isDraining } = this.#options;
     const backends = await Promise.all(lanes.map(({ backend }) => backend.describe()));
     const host = await this.#host();
-    const isWell = backends.every(({ state }) => state === 'ready') && host.lastFault === null;
+    const ledger = await this.#ledger();
+    const isWell =
+      backends.every(({ state }) => state === 'ready') && host.lastFault === null && ledger.fault === null;
     return {
       version,
       state: isDraining() ? 'draining' : isWell ? 'ready' : 'degraded',
@@ -86,9 +90,20 @@ export class HostService implements HostApi {
         waiting: sum(lanes.map(({ queue }) => queue.state.waiting)),
         running: sum(lanes.map(({ queue }) => queue.state.running)),
       },
-      // Until the ledger is anchored in the TPM, a restored copy of the state can not be told (S8).
-      rollback: 'unprotected',
+      // A counter that was not compared with vouches for nothing.
+      rollback: ledger.counter !== null && ledger.fault === null ? 'tpm' : 'unprotected',
+      ledger,
       agents: agents.list().length,
+    };
+  }
+
+  async #ledger(): Promise<LedgerStatus> {
+    const { counter, ledger } = this.#options.logs;
+    const { epoch, fault } = ledger.state();
+    return {
+      epoch: String(epoch),
+      fault: fault === undefined ? null : `${fault.code}: ${fault.message}`,
+      counter: (await counter?.facts(Date.now())) ?? null,
     };
   }
 

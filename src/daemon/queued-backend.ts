@@ -7,10 +7,15 @@ const SHARE = 'agentkeyd';
 /** Renewals have until the credential expires; this only ends what hangs. */
 const TIMEOUT_MS = 120_000;
 
+/** Runs work on the lane's hardware as the daemon's own, in its turn. */
+export function internalTurn({ queue }: HardwareLane): <T>(work: () => Promise<T>) => Promise<T> {
+  return (work) => queue.run({ share: SHARE, internal: true, timeoutMs: TIMEOUT_MS }, work);
+}
+
 /** `lane`'s backend, every call that reaches hardware waiting its turn as internal work. */
-export function queuedBackend({ backend, queue }: HardwareLane): KeyBackend {
-  const wait = <T>(work: () => Promise<T>): Promise<T> =>
-    queue.run({ share: SHARE, internal: true, timeoutMs: TIMEOUT_MS }, work);
+export function queuedBackend(lane: HardwareLane): KeyBackend {
+  const { backend } = lane;
+  const wait = internalTurn(lane);
   return {
     kind: backend.kind,
     describe: () => backend.describe(),
@@ -25,9 +30,8 @@ export function queuedBackend({ backend, queue }: HardwareLane): KeyBackend {
 }
 
 /** As `queuedBackend`, for the attester of the lane's TPM. */
-export function queuedAttester({ queue }: HardwareLane, attester: Attester): Attester {
-  const wait = <T>(work: () => Promise<T>): Promise<T> =>
-    queue.run({ share: SHARE, internal: true, timeoutMs: TIMEOUT_MS }, work);
+export function queuedAttester(lane: HardwareLane, attester: Attester): Attester {
+  const wait = internalTurn(lane);
   return {
     identity: () => wait(() => attester.identity()),
     endorsementKeys: () => wait(() => attester.endorsementKeys()),

@@ -67,7 +67,7 @@ export class Epochs {
     } else if (value !== undefined && value !== book.epoch.number && counter?.isNew === false) {
       throw new KeydError(
         'ledger_rolled_back',
-        `the ledger is of epoch ${book.epoch.number}, the TPM’s counter at ${value}: an older copy of the state was restored, or the TPM is another; see agentkey budget accept-rollback`,
+        `the ledger is of epoch ${book.epoch.number}, the TPM’s counter at ${value}: an older copy of the state was restored, or the TPM is another; see agentkey ledger accept-rollback`,
       );
     }
     const lost = [...book.epoch.leases.keys()].map((key) => [key, this.#rest(key)] as const);

@@ -274,7 +274,8 @@ export class Ledger {
   /** Ends the epoch, so that the next start loses nothing. */
   async end(): Promise<void> {
     try {
-      if (this.health.fault === undefined && this.#book.epoch.leases.size > 0) await this.#epochs.closeCleanly();
+      if (this.health.fault === undefined && this.#book.epoch.leases.size > 0)
+        await this.#epochs.closeCleanly();
     } finally {
       await this.#compacted;
       await this.#journal.close();

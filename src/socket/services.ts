@@ -161,6 +161,18 @@ export interface HostStatus {
   readonly lastFault: string | null;
 }
 
+export interface LedgerStatus {
+  readonly epoch: string;
+  /** Why nothing that costs something is signed. */
+  readonly fault: string | null;
+  readonly counter: {
+    readonly index: string;
+    readonly value: string;
+    /** Increments in a year, at the rate since it came into use. */
+    readonly writesPerYear: number;
+  } | null;
+}
+
 export interface DaemonStatus {
   readonly version: string;
   readonly state: 'ready' | 'degraded' | 'draining';
@@ -168,5 +180,6 @@ export interface DaemonStatus {
   readonly host: HostStatus;
   readonly queue: { readonly waiting: number; readonly running: number };
   readonly rollback: 'tpm' | 'witnessed' | 'unprotected';
+  readonly ledger: LedgerStatus;
   readonly agents: number;
 }

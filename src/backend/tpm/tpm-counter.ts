@@ -48,7 +48,9 @@ export class TpmCounter implements MonotonicCounter {
     return this.#options.connection.run(async (tpm) => {
       const known = await this.#options.memory.load();
       if (known?.state !== 'in-use') return this.#begin(tpm, known, attempt);
-      return this.#use(tpm, known.nvIndex, async (nvIndex) => reading(known, await this.#value(tpm, nvIndex)));
+      return this.#use(tpm, known.nvIndex, async (nvIndex) =>
+        reading(known, await this.#value(tpm, nvIndex)),
+      );
     });
   }
 
@@ -104,10 +106,10 @@ export class TpmCounter implements MonotonicCounter {
       if (found === undefined) await close(tpm, await this.#define(tpm, nvIndex));
       const take = async (handle: EsysHandle): Promise<CounterReading> => {
         if (isUnwritten) await this.#increment(tpm, handle);
-        const known = { state: 'in-use', nvIndex, sinceMs: now() } as const;
-        const taken = reading(known, await this.#value(tpm, handle));
-        await memory.save(known);
-        return taken;
+        const value = await this.#value(tpm, handle);
+        const taken = { ...inUse(nvIndex, value, now()), isAdopted: true };
+        await memory.save(taken);
+        return reading(taken, value);
       };
       return this.#use(tpm, nvIndex, take, !isUnwritten);
     });
@@ -140,7 +142,7 @@ export class TpmCounter implements MonotonicCounter {
         await this.#increment(tpm, index);
       }
       const value = await this.#value(tpm, index);
-      const made = { state: 'in-use', nvIndex, firstValue: String(value), sinceMs: now() } as const;
+      const made = inUse(nvIndex, value, now());
       await memory.save(made);
       return reading(made, value);
     };
@@ -243,10 +245,14 @@ function nameOf(nvIndex: number, isWritten: boolean): Uint8Array {
   return nvName(auditCounterPublic(nvIndex, isWritten));
 }
 
-function reading({ firstValue, nvIndex }: RememberedCounter, value: bigint): CounterReading {
+function inUse(nvIndex: number, value: bigint, sinceMs: number): RememberedCounter {
+  return { state: 'in-use', nvIndex, sinceValue: String(value), sinceMs };
+}
+
+function reading({ sinceValue, isAdopted, nvIndex }: RememberedCounter, value: bigint): CounterReading {
   return {
     value,
-    isNew: firstValue === String(value),
+    isNew: isAdopted !== true && sinceValue === String(value),
     nvPublic: serializeNvPublic(auditCounterPublic(nvIndex, true)),
   };
 }
@@ -268,14 +274,14 @@ async function refusedAsForeign<T>(work: () => Promise<T>): Promise<T> {
 function gone(nvIndex: number): KeydError {
   return new KeydError(
     'tpm_counter_gone',
-    `The counter of this host (NV index ${hexIndex(nvIndex)}) is not in the TPM any more: the TPM was cleared or replaced, or somebody removed it; see agentkey budget accept-rollback`,
+    `The counter of this host (NV index ${hexIndex(nvIndex)}) is not in the TPM any more: the TPM was cleared or replaced, or somebody removed it; see agentkey ledger accept-rollback`,
   );
 }
 
 function foreign(nvIndex: number, why: string): KeydError {
   return new KeydError(
     'tpm_counter_foreign',
-    `NV index ${hexIndex(nvIndex)} of the TPM is not the counter of this state: ${why}; see tpm.counter_index and agentkey budget accept-rollback`,
+    `NV index ${hexIndex(nvIndex)} of the TPM is not the counter of this state: ${why}; see tpm.counter_index and agentkey ledger accept-rollback`,
   );
 }
 

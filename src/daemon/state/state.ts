@@ -2,6 +2,7 @@
 import { mkdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { KeyBlobStore } from '../../backend/backend.ts';
+import type { CounterMemory } from '../../backend/counter.ts';
 import type { PinFailureStore } from '../../backend/pkcs11/pin-guard.ts';
 import type { TpmMemory } from '../../backend/tpm/tpm-identity.ts';
 import { openStateDatabase } from '../../base/sqlite.ts';
@@ -12,6 +13,7 @@ import { KeydError } from '../../wire/problem.ts';
 import { SqliteAgentStore } from './agent-store.ts';
 import { SqliteDelegationStore } from './delegation-store.ts';
 import { openApprovalStore } from './approval-store.ts';
+import { openCounterMemory } from './counter-memory.ts';
 import { openDocumentStore, type DocumentStore } from './documents.ts';
 import { openIdempotencyStore } from './idempotency-rows.ts';
 import { openIssuanceStore } from './issuance-records.ts';
@@ -26,6 +28,7 @@ export interface DaemonState {
   readonly delegations: SqliteDelegationStore;
   readonly keyBlobs: KeyBlobStore;
   readonly tpmMemory: TpmMemory;
+  readonly counterMemory: CounterMemory;
   readonly refusedPins: PinFailureStore;
   readonly issuance: IssuanceStore;
   readonly idempotency: IdempotencyStore;
@@ -59,6 +62,7 @@ export function openState(directory: string): DaemonState {
       delegations: new SqliteDelegationStore(database, agents),
       keyBlobs: openKeyBlobStore(database),
       tpmMemory: openTpmMemory(documents),
+      counterMemory: openCounterMemory(documents),
       refusedPins: openRefusedPins(database),
       issuance: openIssuanceStore(documents),
       idempotency: openIdempotencyStore(database),

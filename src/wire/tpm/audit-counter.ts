@@ -27,7 +27,8 @@ export function auditCounterPublic(nvIndex: number, isWritten: boolean): NvPubli
 /** Why an index is not such a counter in use; undefined where it is. */
 export function auditCounterFault(nv: NvPublic): string | undefined {
   const wanted = auditCounterPublic(nv.nvIndex, true);
-  if (nv.nvIndex < OWNER_INDICES.first || nv.nvIndex > OWNER_INDICES.last) return 'it is no index of the owner';
+  if (nv.nvIndex < OWNER_INDICES.first || nv.nvIndex > OWNER_INDICES.last)
+    return 'it is no index of the owner';
   if (nv.nameAlg !== wanted.nameAlg) return `its Name is by ${nv.nameAlg}`;
   if (nv.attributes !== wanted.attributes) {
     return `its attributes are 0x${nv.attributes.toString(16)}, not 0x${wanted.attributes.toString(16)}`;

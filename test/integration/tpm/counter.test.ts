@@ -19,7 +19,7 @@ const HEX = '0x180a6e7';
 
 let tpm: TestSwtpm;
 let host: TpmHost;
-let open: TpmBackend[] = [];
+const open: TpmBackend[] = [];
 
 beforeEach(async () => {
   tpm = await startSwtpm();
@@ -141,7 +141,16 @@ describe('a counter that is lost or replaced', () => {
     const { value } = await counter.read();
     await tpm2Tools(tpm, [
       ['tpm2_nvundefine', '-C', 'o', HEX],
-      ['tpm2_nvdefine', '-C', 'o', HEX, '-a', 'nt=counter|ownerread|authread|authwrite|no_da', '-p', 'theirs'],
+      [
+        'tpm2_nvdefine',
+        '-C',
+        'o',
+        HEX,
+        '-a',
+        'nt=counter|ownerread|authread|authwrite|no_da',
+        '-p',
+        'theirs',
+      ],
       ['tpm2_nvincrement', HEX, '-P', 'theirs'],
     ]);
     expect(await codeOfAsync(() => counter.read())).toBe('tpm_counter_foreign');
@@ -150,7 +159,16 @@ describe('a counter that is lost or replaced', () => {
 
   it('an index that was there before is not taken at first use', async () => {
     await tpm2Tools(tpm, [
-      ['tpm2_nvdefine', '-C', 'o', HEX, '-a', 'nt=counter|ownerread|authread|authwrite|no_da', '-p', 'theirs'],
+      [
+        'tpm2_nvdefine',
+        '-C',
+        'o',
+        HEX,
+        '-a',
+        'nt=counter|ownerread|authread|authwrite|no_da',
+        '-p',
+        'theirs',
+      ],
     ]);
     expect(await codeOfAsync(async () => (await start()).read())).toBe('tpm_counter_foreign');
   });
