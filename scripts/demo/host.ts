@@ -11,6 +11,8 @@ export interface DemoIssuer extends PinnedIssuer {
   readonly x509Ca: string;
   readonly url: string;
   readonly ca: string;
+  readonly grantKeys: unknown;
+  readonly statusKeys: unknown;
 }
 
 interface HostStatus {
@@ -56,6 +58,8 @@ export async function showHost(client: AgentKeyClient, sandbox: SandboxDescripti
     aauthDomain: sandbox.aauthDomain,
     witKeys: await published('/v1/keys/wit.json'),
     agentTokenKeys: await published('/v1/keys/agent-token.json'),
+    grantKeys: await published('/v1/keys/grant.json'),
+    statusKeys: await published('/v1/keys/status.json'),
     x509Ca: metadata['x509Ca'] as string,
   };
 }

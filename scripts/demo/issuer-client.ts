@@ -32,3 +32,19 @@ export async function askIssuer(url: string, ca: string, body?: unknown): Promis
     outgoing.end(body === undefined ? undefined : JSON.stringify(body));
   });
 }
+
+/** A published document as it stands: a status list is a token and no JSON. */
+export async function fetchPublished(url: string, ca: string, signal: AbortSignal): Promise<string> {
+  return new Promise((resolve, reject) => {
+    request(url, { ca, minVersion: 'TLSv1.3', agent: false, signal }, (response) => {
+      let text = '';
+      response.setEncoding('utf8').on('data', (chunk: string) => (text += chunk));
+      response.on('end', () => {
+        if (response.statusCode === 200) resolve(text);
+        else reject(new Error(`${url} answered ${response.statusCode ?? 0}`));
+      });
+    })
+      .on('error', reject)
+      .end();
+  });
+}

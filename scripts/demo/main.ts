@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 /** `npm run demo`: the whole product on one machine, step by step, each claim checked by somebody else. */
 import { connect } from 'agentkeyd/client';
+import { showAuthority } from './authority.ts';
 import { showCredentials } from './credentials.ts';
 import { showHost } from './host.ts';
 import { showKeys } from './keys.ts';
@@ -23,6 +24,7 @@ try {
     const agents = await showKeys(client);
     await showCredentials(agents, issuer, sandbox.dir);
     await showRequests(agents, issuer);
+    await showAuthority(client, agents, issuer, sandbox);
     await showRefusals(client, agents, description, sandbox.dir);
   } finally {
     client.close();

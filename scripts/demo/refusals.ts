@@ -120,7 +120,8 @@ async function ekCertificate(sandbox: SandboxDescription, dir: string): Promise<
   return readFile(file);
 }
 
-async function codeOf(act: () => Promise<unknown>): Promise<string | undefined> {
+/** Code and reason of a refusal; undefined where there was none. */
+export async function codeOf(act: () => Promise<unknown>): Promise<string | undefined> {
   try {
     await act();
     return undefined;

@@ -1,10 +1,11 @@
 /** Step: a signed request is accepted once, and refused after any change. */
+import type { AgentHandle } from 'agentkeyd/client';
 import type { DemoIssuer } from './host.ts';
 import type { DemoAgents } from './keys.ts';
 import { check, fact, refused, short, step } from './narrator.ts';
 import { startResourceServer } from './resource-server.ts';
 
-type Sent = { url: string; headers: Record<string, string>; body: string };
+export type Sent = { url: string; headers: Record<string, string>; body: string };
 
 const PAYMENT = '{"to":"ACME","amount":"30.00"}';
 
@@ -31,16 +32,7 @@ export async function showRequests(agents: DemoAgents, issuer: DemoIssuer): Prom
     });
 
     step('The same request is refused after one octet of it was changed');
-    const capture = async (): Promise<Sent> => {
-      let sent: Sent | undefined;
-      const spy: typeof fetch = async (_to, init) => {
-        sent = { url, headers: Object.fromEntries(new Headers(init?.headers)), body: PAYMENT };
-        return Promise.resolve(new Response());
-      };
-      await agents.tpm.fetch({ fetch: spy })(url, { method: 'POST', headers: json, body: PAYMENT });
-      if (sent === undefined) throw new Error('nothing was sent');
-      return sent;
-    };
+    const capture = (): Promise<Sent> => captured(agents.tpm, url, PAYMENT);
     const wit = (await agents.hsm.credentials()).wit ?? '';
     await refused('one octet of the body', /digest/i, async () =>
       send({ ...(await capture()), body: PAYMENT.replace('30', '39') }),
@@ -62,10 +54,22 @@ export async function showRequests(agents: DemoAgents, issuer: DemoIssuer): Prom
   }
 }
 
-const json = { 'content-type': 'application/json' };
+export const json = { 'content-type': 'application/json' };
+
+/** A signed request that is not sent yet. */
+export async function captured(agent: AgentHandle, url: string, body: string): Promise<Sent> {
+  let sent: Sent | undefined;
+  const spy: typeof fetch = async (_to, init) => {
+    sent = { url, headers: Object.fromEntries(new Headers(init?.headers)), body };
+    return Promise.resolve(new Response());
+  };
+  await agent.fetch({ fetch: spy })(url, { method: 'POST', headers: json, body });
+  if (sent === undefined) throw new Error('nothing was sent');
+  return sent;
+}
 
 /** The reason of the refusal; undefined where the request was accepted. */
-async function send({ url, headers, body }: Sent): Promise<string | undefined> {
+export async function send({ url, headers, body }: Sent): Promise<string | undefined> {
   const response = await fetch(url, { method: 'POST', headers, body });
   if (response.status === 201) return undefined;
   const text = await response.text();

@@ -9,6 +9,7 @@ import {
   trustedKeys,
   verifiedJson,
   verifiedRequest,
+  type DelegationRules,
 } from 'agentkeyd/verify';
 
 export interface PinnedIssuer {
@@ -24,8 +25,14 @@ export interface ResourceServer {
   close(): void;
 }
 
-/** Starts it on loopback; it pins the issuer's keys by purpose and learns none from a request. */
-export async function startResourceServer(pinned: PinnedIssuer): Promise<ResourceServer> {
+/**
+ * Starts it on loopback; it pins the issuer's keys by purpose and learns none from a request.
+ * @param delegation where every request has to bring its chain
+ */
+export async function startResourceServer(
+  pinned: PinnedIssuer,
+  delegation?: DelegationRules,
+): Promise<ResourceServer> {
   const app = express();
   const server = createServer((request, response) => {
     app(request, response);
@@ -47,13 +54,18 @@ export async function startResourceServer(pinned: PinnedIssuer): Promise<Resourc
     nonceStore: new MemoryNonceStore({ maxEntries: 10_000 }),
     // The sandbox's TPM and token are software, and its credentials say so.
     acceptSoftware: true,
+    ...(delegation === undefined ? {} : { delegation }),
   });
   app.use(agentAuth(verifier));
   app.post('/payments', (request, response) => {
-    const { agent, profile } = verifiedRequest(request);
-    response
-      .status(201)
-      .json({ payer: agent.id, assurance: agent.assurance, profile, payment: verifiedJson(request) });
+    const { agent, profile, delegation: chain } = verifiedRequest(request);
+    response.status(201).json({
+      payer: agent.id,
+      assurance: agent.assurance,
+      profile,
+      payment: verifiedJson(request),
+      ...(chain === undefined ? {} : { onBehalfOf: chain.principal, links: chain.agents.length - 1 }),
+    });
   });
   return {
     origin,
