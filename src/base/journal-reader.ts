@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { listSegments } from './journal.ts';
+import { listSegments } from './journal-files.ts';
 import { readSegment } from './journal-segment.ts';
 
 /** Records `from` to `to`, exclusive, as far as they are on disk. Octets are copies. */
