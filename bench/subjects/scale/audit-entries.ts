@@ -17,7 +17,7 @@ export async function writeAuditEntries(configFile: string, count: number): Prom
   const logger = createLogger({ name: 'bench', level: 'error' });
   const state = openState(config.stateDirectory);
   const hardware = await openHardware(config, state, readSecret(config.secret.path), logger);
-  const { audit, ledger } = await openEvidenceLogs(config, state, hardware.lanes, logger);
+  const { audit, ledger } = await openEvidenceLogs(config, state, hardware, logger);
   const [agent] = state.agents.list();
   if (agent === undefined) throw new Error('the state has no agent to write of');
   while (audit.size < count) {
