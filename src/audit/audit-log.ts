@@ -3,25 +3,18 @@
  * checkpoints that a hardware key signs. A decision is durable before `append` resolves; nothing that depends on
  * it is released earlier (S16).
  */
-import { randomUUID } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { openJournal, type Journal } from '../base/journal.ts';
-import { readRecords, recordBatches } from '../base/journal-reader.ts';
-import {
-  encodeAuditEntry,
-  NO_ENTRY,
-  parseAuditEntry,
-  type AuditEntry,
-  type AuditRecord,
-} from '../wire/audit-entry.ts';
+import { setImmediate } from 'node:timers/promises';
+import type { Journal } from '../base/journal.ts';
+import { JournalReader } from '../base/journal-reader.ts';
+import { encodeAuditEntry, NO_ENTRY, type AuditRecord } from '../wire/audit-entry.ts';
 import { AUDIT_JOURNAL, encodeExportHeader } from '../wire/audit-export.ts';
 import { checkpointText, signedCheckpoint, type TreeHead } from '../wire/checkpoint.ts';
 import type { PublicJwk } from '../wire/jwk.ts';
 import { consistencyProof, inclusionProof, leafHash, type Hash } from '../wire/merkle.ts';
 import { asKeydError, KeydError } from '../wire/problem.ts';
-import { readCheckpointFile, writeCheckpointFile, type Checkpoint } from './checkpoint-file.ts';
-import { LogTree } from './tree.ts';
+import { writeCheckpointFile, type Checkpoint } from './checkpoint-file.ts';
+import { writeResume, type Resume } from './resume-file.ts';
+import type { LogTree } from './tree.ts';
 
 /** The host's audit key: in hardware, addressed by no endpoint (DECISIONS 11). */
 export interface CheckpointSigner {
@@ -30,83 +23,50 @@ export interface CheckpointSigner {
   sign(octets: Uint8Array): Promise<Uint8Array>;
 }
 
+/** Something that is counted over all entries, and kept with the log so that a start need not read them all. */
+export interface EntryTally {
+  /** An entry of the past, in order; permitted decisions that have no outcome yet may come a second time. */
+  entry(entry: AuditRecord, index: number): void;
+  /** Everything counted so far, as JSON. */
+  save(): unknown;
+  /** What `save` returned. @throws KeydError `malformed_structure` */
+  restore(saved: unknown): void;
+  /** Back to nothing. */
+  clear(): void;
+}
+
 export interface AuditLogOptions {
   readonly directory: string;
   /** Undefined while there is no audit key: entries are kept, checkpoints are not made. */
   readonly signer: () => Promise<CheckpointSigner | undefined>;
-  /** The last entries that are there already (16,384 or more), in order. */
-  readonly onEntry?: (entry: AuditEntry, index: number) => void;
+  readonly tally?: EntryTally;
   readonly onTornTail?: (octets: number) => void;
   /** Why the log ends without a checkpoint over its end, where it does. */
   readonly onUnsigned?: (error: KeydError) => void;
+  /** Why the next start will have to read more of the log than it would. */
+  readonly onUnsaved?: (error: KeydError) => void;
   readonly maxSegmentOctets?: number;
   readonly now?: () => number;
 }
 
 export type { Checkpoint } from './checkpoint-file.ts';
 
-/** Small, because a proof may read a whole one. */
-const SEGMENT_OCTETS = 8 * 1024 * 1024;
 const LINE_FEED = Buffer.from('\n');
-/** Entries behind the end that are read for decisions without outcome; more are never under way at once. */
-const OPEN_WINDOW = 16_384;
+/** Decisions without outcome that are remembered; more are never under way at once. */
+const MAX_OPEN = 16_384;
+/** Entries after which a checkpoint is made before its time: a start reads what stands behind the last. */
+const MAX_UNSIGNED = 32_768;
+/** What a start resumes from is written for at most this part of the time. */
+const RESUME_SHARE = 200;
 
-/**
- * Opens the log, closes decisions that a crash left without outcome, and notes how many entries no checkpoint
- * was over: those nobody vouches for but the file they stand in.
- * @throws KeydError `audit_unavailable` for a log that can not be read, or that does not hold its own checkpoint
- */
-export async function openAuditLog(options: AuditLogOptions): Promise<AuditLog> {
-  const { directory } = options;
-  mkdirSync(directory, { recursive: true, mode: 0o700 });
-  const origin = readOrigin(directory);
-  const latest = readCheckpointFile(directory);
-  const tree = new LogTree();
-  const recent: { readonly index: number; readonly octets: Uint8Array }[] = [];
-  let torn = 0;
-  requireHeld(directory, origin, tree, latest);
-  const journal = await openJournal({
-    directory,
-    name: AUDIT_JOURNAL,
-    maxSegmentOctets: options.maxSegmentOctets ?? SEGMENT_OCTETS,
-    failure: 'audit_unavailable',
-    onRecord: (record, index) => {
-      tree.append(leafHash(record));
-      requireHeld(directory, origin, tree, latest);
-      recent.push({ index, octets: Uint8Array.from(record) });
-      if (recent.length > 2 * OPEN_WINDOW) recent.splice(0, OPEN_WINDOW);
-    },
-    onTornTail: (octets) => {
-      torn = octets;
-      options.onTornTail?.(octets);
-    },
-  });
-  if (latest !== undefined && latest.head.size > tree.size) {
-    await journal.close();
-    return cut(directory, `it has ${tree.size} entries, and a checkpoint over ${latest.head.size}`);
-  }
-  const unsigned = tree.size - (latest?.head.size ?? 0);
-  const log = new AuditLog(options, { journal, tree, origin, latest });
-  const open = new Set<number>();
-  for (const { index, octets } of recent) {
-    const entry = readEntry(octets, index);
-    options.onEntry?.(entry, index);
-    if (entry.kind === 'decision' && entry.effect === 'permit') open.add(index);
-    if (entry.kind === 'outcome') open.delete(entry.decision);
-  }
-  log.append({ at: log.now(), kind: 'event', event: 'start', detail: { unsigned, torn } });
-  for (const decision of open) {
-    log.append({ at: log.now(), kind: 'outcome', decision, effect: 'outcome-unknown' });
-  }
-  await journal.flush();
-  return log;
-}
-
-interface Opened {
+/** What `openAuditLog` found. */
+export interface Opened {
   readonly journal: Journal;
   readonly tree: LogTree;
   readonly origin: string;
   readonly latest: Checkpoint | undefined;
+  /** Permitted decisions without outcome, the oldest first. */
+  readonly open: Set<number>;
 }
 
 export class AuditLog {
@@ -114,16 +74,24 @@ export class AuditLog {
   readonly #options: AuditLogOptions;
   readonly #journal: Journal;
   readonly #tree: LogTree;
+  readonly #reader: JournalReader;
+  readonly #open: Set<number>;
   readonly #listeners: ((checkpoint: Checkpoint) => void)[] = [];
   #latest: Checkpoint | undefined;
   #making: Promise<Checkpoint | undefined> | undefined;
   #closing: Promise<void> | undefined;
+  /** Size at which a checkpoint is due by the number of entries. */
+  #dueAt: number;
+  #resumeDueMs = 0;
 
-  constructor(options: AuditLogOptions, { journal, tree, origin, latest }: Opened) {
+  constructor(options: AuditLogOptions, { journal, tree, origin, latest, open }: Opened) {
     this.#options = options;
     this.#journal = journal;
     this.#tree = tree;
     this.#latest = latest;
+    this.#open = open;
+    this.#reader = new JournalReader(options.directory, AUDIT_JOURNAL);
+    this.#dueAt = tree.size + MAX_UNSIGNED;
     this.origin = origin;
   }
 
@@ -168,7 +136,10 @@ export class AuditLog {
       return { index, durable };
     }
     this.#tree.append(leafHash(octets));
-    return this.#journal.append(octets);
+    this.#track(record, index);
+    const appended = this.#journal.append(octets);
+    if (this.size >= this.#dueAt) this.#checkpointOfItself();
+    return appended;
   }
 
   /** Size and root as they are, everything in them durable. */
@@ -199,17 +170,17 @@ export class AuditLog {
       throw new KeydError('audit_unavailable', 'no backend is ready to sign a checkpoint; try again later');
     const { head, note, publicJwk } = checkpoint;
     yield Buffer.from(encodeExportHeader(note, head.size, publicJwk));
-    for (const batch of recordBatches(this.#options.directory, AUDIT_JOURNAL, head.size)) {
+    for (const batch of this.#reader.batches(head.size)) {
       yield Buffer.concat(batch.flatMap((octets) => [octets, LINE_FEED]));
     }
   }
 
   /** Entries `from` to `to`, exclusive, as octets: what the tree is over. */
   entries(from: number, to: number): readonly Uint8Array[] {
-    return readRecords(this.#options.directory, AUDIT_JOURNAL, from, Math.min(to, this.size));
+    return this.#reader.read(from, Math.min(to, this.size));
   }
 
-  /** @throws KeydError `not_found` where the tree of `size` has no such entry */
+  /** @throws KeydError `not_found` where the tree of `size` has no such entry; `audit_unavailable` */
   inclusion(index: number, size: number): readonly Hash[] {
     if (size > this.size || index >= size)
       throw new KeydError('not_found', `there is no entry ${index} in the first ${size}`);
@@ -251,6 +222,9 @@ export class AuditLog {
     if (!this.hasNews) return latest;
     const signer = await this.#options.signer();
     if (signer === undefined) return undefined;
+    // What belongs to an entry is counted in the turn that appends it: between two turns the counts fit the size.
+    await setImmediate();
+    const resume = this.#resume();
     const head = await this.head();
     const signature = await signer.sign(Buffer.from(checkpointText(head)));
     const note = signedCheckpoint(head, signer.publicJwk, signature);
@@ -258,38 +232,49 @@ export class AuditLog {
     const made = { head, note, publicJwk: signer.publicJwk };
     await writeCheckpointFile(this.#options.directory, made);
     this.#latest = made;
+    this.#dueAt = this.size + MAX_UNSIGNED;
+    if (resume !== undefined) await this.#writeResume(resume);
     for (const listener of this.#listeners) listener(made);
     return made;
   }
-}
 
-function readEntry(octets: Uint8Array, index: number): AuditEntry {
-  try {
-    return parseAuditEntry(octets);
-  } catch (cause) {
-    throw new KeydError('audit_unavailable', `entry ${index} of the audit log can not be read`, { cause });
+  #track(record: AuditRecord, index: number): void {
+    if (record.kind === 'outcome') this.#open.delete(record.decision);
+    if (record.kind !== 'decision' || record.effect !== 'permit') return;
+    this.#open.add(index);
+    if (this.#open.size <= MAX_OPEN) return;
+    const [oldest = index] = this.#open;
+    this.#open.delete(oldest);
   }
-}
 
-/** The log goes on only where it holds what was last signed of it. */
-function requireHeld(directory: string, origin: string, tree: LogTree, latest: Checkpoint | undefined): void {
-  if (latest?.head.size !== tree.size) return;
-  if (latest.head.origin === origin && Buffer.compare(latest.head.root, tree.root()) === 0) return;
-  cut(directory, `its first ${tree.size} entries are not those of its last checkpoint`);
-}
+  #checkpointOfItself(): void {
+    this.#dueAt = this.size + MAX_UNSIGNED;
+    this.checkpoint().catch((thrown: unknown) => {
+      this.#options.onUnsigned?.(asKeydError(thrown));
+    });
+  }
 
-function cut(directory: string, what: string): never {
-  throw new KeydError(
-    'audit_unavailable',
-    `${directory} was changed from outside: ${what}; keep it as evidence, see agentkey audit verify --directory, and move it away to begin a new log`,
-  );
-}
+  /** Taken in one turn, before the head that it goes with. Undefined while it is not due. */
+  #resume(): Resume | undefined {
+    const startedAt = performance.now();
+    if (startedAt < this.#resumeDueMs) return undefined;
+    const resume = {
+      size: this.size,
+      blocks: [...this.#tree.blocks],
+      open: [...this.#open],
+      tally: this.#options.tally?.save(),
+    };
+    const endedAt = performance.now();
+    this.#resumeDueMs = endedAt + RESUME_SHARE * (endedAt - startedAt);
+    return resume;
+  }
 
-/** A name of its own for every log, so that no checkpoint stands for another. */
-function readOrigin(directory: string): string {
-  const file = join(directory, 'origin');
-  if (existsSync(file)) return readFileSync(file, 'utf8').trim();
-  const origin = `agentkeyd/${randomUUID()}`;
-  writeFileSync(file, `${origin}\n`, { mode: 0o600, flag: 'wx', flush: true });
-  return origin;
+  /** Without it the next start reads more, that is all. */
+  async #writeResume(resume: Resume): Promise<void> {
+    try {
+      await writeResume(this.#options.directory, this.origin, resume);
+    } catch (thrown) {
+      this.#options.onUnsaved?.(asKeydError(thrown));
+    }
+  }
 }

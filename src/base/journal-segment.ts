@@ -2,7 +2,8 @@
 import { closeSync, openSync, readSync, fstatSync } from 'node:fs';
 import { crc32 } from 'node:zlib';
 
-const HEADER_OCTETS = 8;
+/** Before each record. */
+export const HEADER_OCTETS = 8;
 const READ_OCTETS = 4 * 1024 * 1024;
 const MAX_RECORD_OCTETS = 1024 * 1024;
 
@@ -25,6 +26,12 @@ export interface SegmentRead {
   readonly isDamaged: boolean;
 }
 
+/** Where reading begins: the record `record` of the segment, at `octet`. */
+export interface SegmentStart {
+  readonly record: number;
+  readonly octet: number;
+}
+
 /**
  * Reads a segment record by record.
  * @param onRecord gets a view that is good until it returns; false ends the reading
@@ -34,14 +41,15 @@ export function readSegment(
   path: string,
   onRecord: (record: Uint8Array, at: number) => boolean,
   onDamaged?: (record: Uint8Array, at: number) => boolean,
+  start: SegmentStart = { record: 0, octet: 0 },
 ): SegmentRead {
   const fd = openSync(path, 'r');
   try {
     const total = fstatSync(fd).size;
     let buffer: Buffer = Buffer.allocUnsafe(0);
     let offset = 0;
-    let size = 0;
-    let records = 0;
+    let size = start.octet;
+    let records = start.record;
     for (;;) {
       let record = recordAt(buffer, offset);
       if (typeof record === 'string' && size + (buffer.length - offset) < total && !isAhead(buffer, offset)) {

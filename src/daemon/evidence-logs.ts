@@ -1,18 +1,19 @@
 /** The two logs that nothing is signed without: what was decided, and what was spent. */
 import { join } from 'node:path';
-import { openAuditLog, type AuditLog } from '../audit/audit-log.ts';
+import type { AuditLog } from '../audit/audit-log.ts';
+import { openAuditLog } from '../audit/open-audit-log.ts';
 import type { Logger } from '../base/logger.ts';
 import { encodeBase64url } from '../wire/base64url.ts';
 import { MemoryUsageHistory } from '../ledger/usage-history.ts';
 import { openLedger, type Ledger } from '../ledger/ledger.ts';
 import type { HardwareLane } from '../signing/hardware.ts';
-import type { AuditEntry } from '../wire/audit-entry.ts';
 import { recordAnchor } from './anchoring.ts';
 import { auditSigner } from './audit-key.ts';
 import type { DaemonConfig } from './config.ts';
 import type { OpenHardware } from './hardware.ts';
 import type { LaneCounter } from './lane-counter.ts';
 import type { DaemonState } from './state/state.ts';
+import { UsageTally } from './usage-tally.ts';
 
 export interface EvidenceLogs {
   readonly audit: AuditLog;
@@ -32,7 +33,6 @@ export async function openEvidenceLogs(
   log: Logger,
 ): Promise<EvidenceLogs> {
   const usage = new MemoryUsageHistory();
-  const decided = new Map<number, AuditEntry>();
   const audit = await openAuditLog({
     directory: join(config.stateDirectory, 'audit'),
     signer: () =>
@@ -41,11 +41,15 @@ export async function openEvidenceLogs(
         documents: state.documents,
         enrolledKeyId: () => state.issuance.host()?.auditKeyId,
       }),
-    onEntry: (entry, index) => {
-      recall(usage, decided, entry, index);
-    },
+    tally: new UsageTally(usage),
     onTornTail: (octets) => {
       log.warn({ octets }, 'a crash had left an unfinished entry in the audit log; it was cut');
+    },
+    onUnsigned: (error) => {
+      log.warn({ error }, 'the audit log goes on without a checkpoint; it is tried again');
+    },
+    onUnsaved: (error) => {
+      log.warn({ error }, 'the next start will read more of the audit log than it would have to');
     },
   });
   const counter = tpm?.counter;
@@ -67,20 +71,4 @@ export async function openEvidenceLogs(
 
 async function isReady(lane: HardwareLane | undefined): Promise<boolean> {
   return (await lane?.backend.describe())?.state === 'ready';
-}
-
-/** What was signed in the past counts in what policies read of it. */
-function recall(
-  usage: MemoryUsageHistory,
-  decided: Map<number, AuditEntry>,
-  entry: AuditEntry,
-  index: number,
-): void {
-  if (entry.kind === 'decision' && entry.effect === 'permit') decided.set(index, entry);
-  if (entry.kind !== 'outcome') return;
-  const decision = decided.get(entry.decision);
-  decided.delete(entry.decision);
-  if (decision?.kind !== 'decision' || decision.agent === undefined || entry.effect === 'failed') return;
-  const origin = decision.parameters['origin'];
-  usage.signedAt(decision.agent.id, typeof origin === 'string' ? origin : undefined, entry.at);
 }

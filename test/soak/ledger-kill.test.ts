@@ -7,7 +7,7 @@ import { once } from 'node:events';
 import { readdirSync, rmSync, statSync, truncateSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { readRecords } from '../../src/base/journal-reader.ts';
+import { JournalReader } from '../../src/base/journal-reader.ts';
 import { openLedger } from '../../src/ledger/ledger.ts';
 import { FileCounter } from '../support/file-counter.ts';
 import { SeededRandom } from '../support/seeded-random.ts';
@@ -124,9 +124,9 @@ function tear(directory: string, lines: readonly Line[], random: SeededRandom): 
 
 /** Every reservation that was said to be durable is on disk. Not so where a snapshot has replaced it. */
 function requireOnDisk(directory: string, lines: readonly Line[]): void {
-  const octets = readRecords(directory, 'ledger', 0, Infinity).map((record) =>
-    Buffer.from(record).toString(),
-  );
+  const octets = new JournalReader(directory, 'ledger')
+    .read(0, Infinity)
+    .map((record) => Buffer.from(record).toString());
   const reserved = new Set(octets.map((text) => (JSON.parse(text) as { id?: string }).id));
   const missing = lines.filter(({ reservation }) => reservation !== undefined && !reserved.has(reservation));
   expect(missing).toEqual([]);

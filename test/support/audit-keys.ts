@@ -1,6 +1,7 @@
 /** Audit keys in software, and logs filled with entries as the daemon writes them. */
 import { generateKeyPairSync, sign } from 'node:crypto';
-import { openAuditLog, type AuditLog, type AuditLogOptions } from '../../src/audit/audit-log.ts';
+import type { AuditLog, AuditLogOptions } from '../../src/audit/audit-log.ts';
+import { openAuditLog } from '../../src/audit/open-audit-log.ts';
 import type { AuditRecord } from '../../src/wire/audit-entry.ts';
 import { checkpointText, signedCheckpoint, type TreeHead } from '../../src/wire/checkpoint.ts';
 import { parsePublicJwk, type PublicJwk } from '../../src/wire/jwk.ts';
