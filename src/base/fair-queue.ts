@@ -9,8 +9,8 @@ import { WaitingRoom, type Waiter } from './waiting-room.ts';
 export interface FairQueueOptions {
   /** What is queued for, in messages: `the TPM`. */
   readonly name: string;
-  /** Operations at the same time: 1 for a TPM, the number of sessions for a token. */
-  readonly concurrency: number;
+  /** Operations at the same time; where it depends on how long one takes, told by the moving average in milliseconds. */
+  readonly concurrency: number | ((serviceMs: number) => number);
   /** Waiting operations of one share. */
   readonly maxWaitingPerShare: number;
   /** Waiting operations of all shares together. */
@@ -122,14 +122,14 @@ export class FairQueue {
   }
 
   #admit(waiter: Waiter): void {
-    const { admitted, evicted } = this.#room.enter(waiter, this.#running < this.#options.concurrency);
+    const { admitted, evicted } = this.#room.enter(waiter, this.#running < this.#places());
     evicted?.refuse(this.#full(evicted.share));
     if (!admitted) waiter.refuse(this.#full(waiter.share));
     this.#dispatch();
   }
 
   #dispatch(): void {
-    while (this.#running < this.#options.concurrency) {
+    while (this.#running < this.#places()) {
       const waiter = this.#room.next(this.#serviceMs);
       if (waiter === undefined) return;
       this.#running += 1;
@@ -144,6 +144,11 @@ export class FairQueue {
         if (this.#running === 0) for (const resolve of this.#idle.splice(0)) resolve();
       });
     }
+  }
+
+  #places(): number {
+    const { concurrency } = this.#options;
+    return typeof concurrency === 'number' ? concurrency : concurrency(this.#serviceMs);
   }
 
   #late(): KeydError {
@@ -161,7 +166,7 @@ export class FairQueue {
 
   /** When `operations` and what runs now will be done, whole seconds, at least one. */
   #estimateSeconds(operations: number): number {
-    const ms = ((operations + this.#running) * this.#serviceMs) / this.#options.concurrency;
+    const ms = ((operations + this.#running) * this.#serviceMs) / this.#places();
     return Math.max(1, Math.ceil(ms / 1000));
   }
 }

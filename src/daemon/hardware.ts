@@ -4,7 +4,7 @@ import type { Attester } from '../backend/attester.ts';
 import { MODULE_HOST_WINDOW } from '../backend/pkcs11/module-host-client.ts';
 import { openPkcs11Backend } from '../backend/pkcs11/pkcs11-backend.ts';
 import { openTpmBackend } from '../backend/tpm/tpm-backend.ts';
-import { FairQueue } from '../base/fair-queue.ts';
+import { FairQueue, type FairQueueOptions } from '../base/fair-queue.ts';
 import type { Logger } from '../base/logger.ts';
 import type { HardwareLane } from '../signing/hardware.ts';
 import { readSecretText } from './config-host.ts';
@@ -30,6 +30,9 @@ export interface OpenHardware {
 const RESERVED_PLACES = 16;
 /** First guesses, measured from then on: a discrete TPM takes 10 to 150 ms a signature. */
 const EXPECTED_TPM_MS = 50;
+/** Below this a command takes about as long as handing it over. Measured with those it waits for. */
+const QUICK_TPM_MS = 5;
+const QUICK_TPM_PLACES = 4;
 const EXPECTED_TOKEN_MS = 5;
 const PIN_HASH_KEY_OCTETS = 32;
 
@@ -58,7 +61,7 @@ export async function openHardware(
       rsa: config.tpm.allow_rsa ?? false,
       sessionProtection: config.tpm.session_protection ?? defaultProtection(config.tpm.tcti),
     });
-    const lane = { backend, queue: laneQueue('the TPM', 1, EXPECTED_TPM_MS, config.queue) };
+    const lane = { backend, queue: laneQueue('the TPM', tpmPlaces, EXPECTED_TPM_MS, config.queue) };
     lanes.push(lane);
     const { nvIndex } = config.ledger;
     const counter =
@@ -74,6 +77,14 @@ export async function openHardware(
     lanes.push({ backend, queue: laneQueue('the token', places, EXPECTED_TOKEN_MS, config.queue) });
   }
   return { lanes, tpm };
+}
+
+/**
+ * A TPM does one command at a time. Where one takes less time than the way here and back, a few are handed over at
+ * once, so that it never waits for this process; a slow chip has one, so that whoever leaves is not signed for.
+ */
+function tpmPlaces(serviceMs: number): number {
+  return serviceMs < QUICK_TPM_MS ? QUICK_TPM_PLACES : 1;
 }
 
 /** A chip may have a bus that somebody reads; a simulator behind a Unix socket has none (docs/decisions/0006). */
@@ -109,7 +120,7 @@ function pkcs11Options(
 
 function laneQueue(
   name: string,
-  concurrency: number,
+  concurrency: FairQueueOptions['concurrency'],
   expectedServiceMs: number,
   { perShare, total }: QueueConfig,
 ): FairQueue {

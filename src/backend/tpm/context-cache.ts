@@ -41,6 +41,13 @@ export class ContextCache {
     return this.#acquire(source, []);
   }
 
+  /** The handle of an object that is loaded, with its auth set. */
+  loaded(id: string): EsysHandle | undefined {
+    const resident = this.#resident.get(id);
+    if (resident !== undefined) touch(this.#resident, id, resident);
+    return resident;
+  }
+
   /** Two objects at once. */
   async acquireBoth(a: ObjectSource, b: ObjectSource): Promise<readonly [EsysHandle, EsysHandle]> {
     // The one that needs more room first: the other then only needs a slot beside it.
@@ -96,11 +103,8 @@ export class ContextCache {
 
   async #acquire(source: ObjectSource, keep: readonly string[]): Promise<EsysHandle> {
     const { id } = source;
-    const resident = this.#resident.get(id);
-    if (resident !== undefined) {
-      touch(this.#resident, id, resident);
-      return resident;
-    }
+    const resident = this.loaded(id);
+    if (resident !== undefined) return resident;
     const handle = await this.#bringIn(source, keep);
     this.#resident.set(id, handle);
     await this.#setAuth(id, handle, source.auth());

@@ -20,7 +20,7 @@ import type {
 } from '../backend.ts';
 import { readLoadedPublic } from './context-cache.ts';
 import { AuthDeriver } from './key-auth.ts';
-import { refuseAborted } from './serial-queue.ts';
+import { refuseAborted } from './turn-queue.ts';
 import { TpmAttester } from './tpm-attester.ts';
 import { TpmConnection } from './tpm-connection.ts';
 import { TpmCounter } from './tpm-counter.ts';
@@ -28,7 +28,7 @@ import { assuranceOf } from './tpm-facts.ts';
 import type { TpmMemory } from './tpm-identity.ts';
 import { isExportable, isTpmAlgorithm, keySource, TpmKeyTable, type TpmKey } from './tpm-key.ts';
 import { createTpmKey } from './tpm-key-creation.ts';
-import { digestToSign, signOnTpm, type SessionProtection } from './tpm-signing.ts';
+import { digestToSign, signIfLoaded, signOnTpm, type SessionProtection } from './tpm-signing.ts';
 import { RefusedAuths, type RefusedAuthStore } from './refused-auths.ts';
 import { tss2PrivateKeyToPem } from './tss2-private-key.ts';
 
@@ -168,10 +168,12 @@ export class TpmBackend implements KeyBackend {
     const digest = digestToSign(key.record.algorithm, input);
     const how = { digest, auths: this.#auths, protection: this.#protection, ...options };
     try {
-      const signature = await this.#connection.run(async (tpm) => {
-        // Asked again where nothing else runs: a key destroyed meanwhile signs nothing more.
-        return signOnTpm(tpm, { key: await this.#usable(keyId), ...how });
-      }, options.signal);
+      // Asked again when it is this one's turn: a key destroyed meanwhile signs nothing more.
+      const signature = await this.#connection.runQuickly(
+        async (tpm) => signIfLoaded(tpm, { key: await this.#usable(keyId), ...how }),
+        async (tpm) => signOnTpm(tpm, { key: await this.#usable(keyId), ...how }),
+        options.signal,
+      );
       this.#refused.accepted(keyId);
       return signature;
     } catch (thrown) {

@@ -10,7 +10,7 @@ import { ContextCache } from './context-cache.ts';
 import { EsysConnection, TssFault } from './esys.ts';
 import { isTpmCode, recoveryOf, tpmError, type Recovery } from './response-code.ts';
 import { SecureSessions } from './secure-sessions.ts';
-import { SerialQueue } from './serial-queue.ts';
+import { TurnQueue } from './turn-queue.ts';
 import { existingHandles, readFacts, type TpmFacts } from './tpm-facts.ts';
 import { adoptTpm, recogniseTpm, type Srk, type TpmMemory } from './tpm-identity.ts';
 
@@ -21,6 +21,12 @@ export interface OpenTpm {
   readonly facts: TpmFacts;
   readonly objects: ContextCache;
   readonly sessions: SecureSessions;
+}
+
+/** What came of an operation that ran beside others, and on which connection. */
+interface FailedAttempt {
+  readonly tpm: OpenTpm;
+  readonly thrown: unknown;
 }
 
 export interface TpmConnectionOptions {
@@ -43,7 +49,7 @@ export class TpmConnection {
   readonly tcti: string;
   readonly #memory: TpmMemory;
   readonly #logger: Logger;
-  readonly #queue: SerialQueue;
+  readonly #queue: TurnQueue;
   #esys: EsysConnection | undefined;
   #tpm: OpenTpm | undefined;
   #facts: TpmFacts | undefined;
@@ -57,7 +63,7 @@ export class TpmConnection {
     this.tcti = options.tcti;
     this.#memory = options.memory;
     this.#logger = options.logger ?? silentLogger;
-    this.#queue = new SerialQueue(options.queueLimit ?? DEFAULT_QUEUE_LIMIT);
+    this.#queue = new TurnQueue(options.queueLimit ?? DEFAULT_QUEUE_LIMIT);
   }
 
   /** Why the TPM is not usable; undefined while it is. */
@@ -87,7 +93,34 @@ export class TpmConnection {
    */
   async run<T>(work: (tpm: OpenTpm) => Promise<T>, signal?: AbortSignal): Promise<T> {
     try {
-      return await this.#queue.run(() => this.#attempt(work), signal);
+      return await this.#queue.alone(() => this.#attempt(work), signal);
+    } finally {
+      this.#restWhenIdle();
+    }
+  }
+
+  /**
+   * As `run`, but first tries `quick`, one command over what is loaded, while others do the same. Where it answers
+   * undefined, because it would take more, or faults in a way that can be mended, `work` has its turn alone.
+   */
+  async runQuickly<T>(
+    quick: (tpm: OpenTpm) => Promise<T | undefined>,
+    work: (tpm: OpenTpm) => Promise<T>,
+    signal?: AbortSignal,
+  ): Promise<T> {
+    let failed: FailedAttempt | undefined;
+    try {
+      const done = await this.#queue.beside(async () => {
+        const tpm = this.#tpm;
+        if (tpm === undefined) return undefined;
+        try {
+          return await quick(tpm);
+        } catch (thrown) {
+          failed = { tpm, thrown };
+          return undefined;
+        }
+      }, signal);
+      return done ?? (await this.#queue.alone(() => this.#attempt(work, failed), signal));
     } finally {
       this.#restWhenIdle();
     }
@@ -100,7 +133,7 @@ export class TpmConnection {
 
   /** Accepts the TPM that is there now as the one to keep keys in, after `tpm_cleared` or `tpm_replaced`. */
   adopt(): Promise<void> {
-    return this.#queue.run(async () => {
+    return this.#queue.alone(async () => {
       await this.#abandon();
       const esys = await this.#connect();
       try {
@@ -124,9 +157,11 @@ export class TpmConnection {
     await this.#esys?.close();
   }
 
-  async #attempt<T>(work: (tpm: OpenTpm) => Promise<T>): Promise<T> {
+  async #attempt<T>(work: (tpm: OpenTpm) => Promise<T>, failed?: FailedAttempt): Promise<T> {
     for (let recoveries = 0; ; recoveries += 1) {
       try {
+        // What failed on a connection that another operation has mended since is not mended again.
+        if (recoveries === 0 && failed !== undefined && failed.tpm === this.#tpm) throw failed.thrown;
         return await work(await this.#open());
       } catch (thrown) {
         const recovery = recoveryOf(thrown) ?? (await this.#recoveryOfLostObjects(thrown));
@@ -192,7 +227,7 @@ export class TpmConnection {
     this.#idle = setTimeout(() => {
       if (this.#closed || this.#queue.runningForMs !== undefined) return;
       this.#queue
-        .run(() => this.#tolerantly(({ objects }) => objects.flush()))
+        .alone(() => this.#tolerantly(({ objects }) => objects.flush()))
         .catch((thrown: unknown) => {
           this.#logger.warn({ err: thrown }, 'what is idle in the TPM could not be flushed');
         });

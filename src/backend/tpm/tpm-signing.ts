@@ -6,7 +6,7 @@ import { KeydError } from '../../wire/problem.ts';
 import { HASHES } from '../../wire/tpm/constants.ts';
 import { parseSignature, signatureToJose } from '../../wire/tpm/signature.ts';
 import type { AuthDeriver } from './key-auth.ts';
-import { refuseAborted } from './serial-queue.ts';
+import { refuseAborted } from './turn-queue.ts';
 import type { OpenTpm } from './tpm-connection.ts';
 import { keySource, type TpmKey } from './tpm-key.ts';
 
@@ -39,6 +39,24 @@ export function digestToSign(algorithm: Algorithm, input: SignInput): Uint8Array
     );
   }
   return new Uint8Array(input.octets);
+}
+
+/**
+ * Signs by one command, if the key is loaded and its auth needs no session; undefined where that is not so.
+ * @throws KeydError `caller_gone`; TssFault
+ */
+export async function signIfLoaded(
+  tpm: OpenTpm,
+  { key, digest, protection, signal }: Omit<SignJob, 'auths'>,
+): Promise<Uint8Array | undefined> {
+  if (protection !== 'password') return undefined;
+  const handle = tpm.objects.loaded(key.record.keyId);
+  if (handle === undefined) return undefined;
+  refuseAborted(signal);
+  return signatureToJose(
+    parseSignature(await tpm.esys.sign({ key: handle, digest, sessions: [] })),
+    key.area,
+  );
 }
 
 /** Signs on the open TPM. @throws KeydError `caller_gone`; TssFault */
