@@ -7,7 +7,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { rename, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { listSegments } from '../base/journal.ts';
+import { listSegments } from '../base/journal-files.ts';
 import { AUDIT_JOURNAL } from '../wire/audit-export.ts';
 import { anyJson, array, integer, object, octets, oneOf, parse, text, type Infer } from '../wire/check.ts';
 import { encodeBase64url } from '../wire/base64url.ts';

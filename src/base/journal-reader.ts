@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { listSegments } from './journal.ts';
+import { listSegments } from './journal-files.ts';
 import { HEADER_OCTETS, readSegment } from './journal-segment.ts';
 
 /** A place is remembered for every so many records of a segment. */

@@ -6,10 +6,18 @@
  * are segments `<name>-<index of the first record, 16 digits>.log`. What a crash tore off the end of the newest
  * is cut at the next start; damage anywhere else is an error.
  */
-import { constants, mkdirSync, readdirSync } from 'node:fs';
-import { open, rm, type FileHandle } from 'node:fs/promises';
+import { closeSync, mkdirSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { asKeydError, KeydError, type ErrorCode } from '../wire/problem.ts';
+import {
+  cutFile,
+  listSegments,
+  openSegment,
+  segmentName,
+  syncDirectory,
+  writeDurably,
+} from './journal-files.ts';
 import { frameRecord, readSegment } from './journal-segment.ts';
 
 export interface JournalOptions {
@@ -31,7 +39,7 @@ export interface JournalOptions {
   readonly fault?: (step: JournalStep, size: number) => void;
 }
 
-export type JournalStep = 'write' | 'written' | 'synced' | 'segment' | 'removed';
+export type JournalStep = 'write' | 'synced' | 'segment' | 'removed';
 
 export interface Appended {
   readonly index: number;
@@ -58,8 +66,6 @@ export interface Journal {
 }
 
 const DEFAULT_SEGMENT_OCTETS = 64 * 1024 * 1024;
-const MODE = 0o600;
-const INDEX_DIGITS = 16;
 /** Ample for every entry there is; a length beyond it is damage. */
 export const MAX_RECORD_OCTETS = 1024 * 1024;
 
@@ -84,7 +90,7 @@ export async function openJournal(options: JournalOptions): Promise<Journal> {
     });
     if (read.tail > 0) {
       if (next !== undefined || read.isDamaged) damaged(options, `${file} is damaged at octet ${read.size}`);
-      await cut(path, read.size);
+      await cutFile(path, read.size);
       options.onTornTail?.(read.tail);
     }
     length += read.records;
@@ -92,8 +98,8 @@ export async function openJournal(options: JournalOptions): Promise<Journal> {
   }
   const last = segments.at(-1);
   const file = last === undefined ? segmentName(options.name, length) : last.file;
-  const handle = await openSegment(options.directory, file);
-  return new SegmentedJournal(options, handle, length, last === undefined ? 0 : size);
+  const fd = await openSegment(options.directory, file);
+  return new SegmentedJournal(options, fd, length, last === undefined ? 0 : size);
 }
 
 interface Waiter {
@@ -104,7 +110,7 @@ interface Waiter {
 class SegmentedJournal implements Journal {
   readonly #options: JournalOptions;
   readonly #maxSegmentOctets: number;
-  #handle: FileHandle;
+  #fd: number;
   #length: number;
   /** Octets of the present segment, durable or not. */
   #size: number;
@@ -117,10 +123,10 @@ class SegmentedJournal implements Journal {
   #broken: KeydError | undefined;
   #writing: Promise<void> | undefined;
 
-  constructor(options: JournalOptions, handle: FileHandle, length: number, size: number) {
+  constructor(options: JournalOptions, fd: number, length: number, size: number) {
     this.#options = options;
     this.#maxSegmentOctets = options.maxSegmentOctets ?? DEFAULT_SEGMENT_OCTETS;
-    this.#handle = handle;
+    this.#fd = fd;
     this.#length = length;
     this.#size = size;
   }
@@ -181,7 +187,7 @@ class SegmentedJournal implements Journal {
       await this.flush();
     } finally {
       this.#broken ??= new KeydError('shutting_down', 'the journal is closed');
-      await this.#handle.close();
+      closeSync(this.#fd);
     }
   }
 
@@ -244,16 +250,8 @@ class SegmentedJournal implements Journal {
     this.#options.fault?.('write', this.#size);
     let written = 0;
     while (written < octets.length) {
-      const { bytesWritten } = await this.#handle.write(
-        octets,
-        written,
-        octets.length - written,
-        this.#size + written,
-      );
-      written += bytesWritten;
+      written += await writeDurably(this.#fd, octets.subarray(written), this.#size + written);
     }
-    this.#options.fault?.('written', this.#size + octets.length);
-    await this.#handle.datasync();
     this.#size += octets.length;
     this.#options.fault?.('synced', this.#size);
   }
@@ -261,8 +259,8 @@ class SegmentedJournal implements Journal {
   async #nextSegment(first: number): Promise<void> {
     const { directory, name } = this.#options;
     const next = await openSegment(directory, segmentName(name, first));
-    await this.#handle.close();
-    this.#handle = next;
+    closeSync(this.#fd);
+    this.#fd = next;
     this.#size = 0;
     this.#options.fault?.('segment', 0);
   }
@@ -281,52 +279,6 @@ class SegmentedJournal implements Journal {
     this.#pending = [];
     this.#waiting = [];
     this.#collected = undefined;
-  }
-}
-
-interface SegmentFile {
-  readonly file: string;
-  readonly first: number;
-}
-
-/** Segments of a journal in order. */
-export function listSegments(directory: string, name: string): readonly SegmentFile[] {
-  const pattern = new RegExp(`^${name}-(\\d{${INDEX_DIGITS}})\\.log$`);
-  return readdirSync(directory)
-    .flatMap((file) => {
-      const match = pattern.exec(file);
-      return match === null ? [] : [{ file, first: Number(match[1]) }];
-    })
-    .sort((left, right) => left.first - right.first);
-}
-
-function segmentName(name: string, first: number): string {
-  return `${name}-${String(first).padStart(INDEX_DIGITS, '0')}.log`;
-}
-
-/** Opens or makes it; a new name is durable only once its directory is. */
-async function openSegment(directory: string, file: string): Promise<FileHandle> {
-  const handle = await open(join(directory, file), constants.O_RDWR | constants.O_CREAT, MODE);
-  await syncDirectory(directory);
-  return handle;
-}
-
-async function syncDirectory(directory: string): Promise<void> {
-  const folder = await open(directory, constants.O_RDONLY | constants.O_DIRECTORY);
-  try {
-    await folder.sync();
-  } finally {
-    await folder.close();
-  }
-}
-
-async function cut(path: string, size: number): Promise<void> {
-  const handle = await open(path, constants.O_RDWR);
-  try {
-    await handle.truncate(size);
-    await handle.sync();
-  } finally {
-    await handle.close();
   }
 }
 

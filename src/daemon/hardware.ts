@@ -71,8 +71,8 @@ export async function openHardware(
     tpm = { lane, attester: backend.attester, adopt: () => backend.adoptTpm(), counter };
   }
   if (config.pkcs11 !== undefined) {
-    // What a module host takes at a time: it answers in order, and batches what is there.
-    const places = (config.pkcs11.processes ?? 1) * MODULE_HOST_WINDOW;
+    // Twice what a module host takes at a time: while one half is verified here, it signs the other.
+    const places = (config.pkcs11.processes ?? 1) * 2 * MODULE_HOST_WINDOW;
     const backend = await openPkcs11Backend(pkcs11Options(config.pkcs11, state, secret, logger));
     lanes.push({ backend, queue: laneQueue('the token', places, EXPECTED_TOKEN_MS, config.queue) });
   }

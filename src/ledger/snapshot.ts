@@ -3,7 +3,7 @@
  * only what came since. The switch is one segment made durable; a crash before it leaves the old ones in force.
  */
 import { join } from 'node:path';
-import { listSegments } from '../base/journal.ts';
+import { listSegments } from '../base/journal-files.ts';
 import { readSegment } from '../base/journal-segment.ts';
 import { KeydError } from '../wire/problem.ts';
 import type { Book } from './book.ts';

@@ -32,6 +32,7 @@ import { describeToken } from './describe-token.ts';
 import { checkOptions, type Pkcs11BackendOptions } from './options.ts';
 import { PinGuard } from './pin-guard.ts';
 import { tokenConnector } from './token-connector.ts';
+import { VerificationThread } from './verification-thread.ts';
 
 export interface Pkcs11Backend extends KeyBackend {
   readonly kind: 'pkcs11';
@@ -67,6 +68,7 @@ class SupervisedBackend implements Pkcs11Backend {
   readonly kind = 'pkcs11';
   readonly #hosts: readonly [ModuleHostSupervisor, ...ModuleHostSupervisor[]];
   readonly #known = new KnownKeys();
+  readonly #verification = new VerificationThread();
   readonly #timing: typeof DEFAULT_TIMING;
   readonly #rsaModulusBits: RsaModulusBits;
   readonly #logger: NonNullable<Pkcs11BackendOptions['logger']>;
@@ -126,7 +128,7 @@ class SupervisedBackend implements Pkcs11Backend {
       );
       const { verifying } = known;
       return this.#signing > 1
-        ? await verifying.releaseBeside(input, fromModule)
+        ? await verifying.releaseBeside(input, fromModule, this.#verification)
         : verifying.release(input, fromModule);
     } finally {
       this.#signing -= 1;
@@ -187,6 +189,7 @@ class SupervisedBackend implements Pkcs11Backend {
   async close(): Promise<void> {
     this.#closed = true;
     await Promise.all(this.#hosts.map((host) => host.close()));
+    await this.#verification.close();
   }
 
   /** The ready host with the least to do; if none is ready, the first, which says why. */
