@@ -23,8 +23,8 @@ decision if {
 	endswith(input.action.properties.host, ".example")
 }
 
-# Payments to known payees, up to 5000, by agents whose host is attested, in working hours (UTC). What the body
-# says is in `members`, by JSON Pointer; a body that can not be judged has none, and nothing here is true of it.
+# Payments to known payees, up to 5000, by agents whose host is attested. What the body says is in `members`, by
+# JSON Pointer; a body that can not be judged has none, and nothing here is true of it.
 decision if {
 	input.action.name == "http-message"
 	input.action.properties.method == "POST"
@@ -37,7 +37,6 @@ decision if {
 	payment["/amount"] <= 5000
 	payment["/payee"] in known_payees
 	input.context.attestation.status == "good"
-	not input.context.time.weekday in {"Saturday", "Sunday"}
 }
 
 # Links to sub-agents that last an hour at most.

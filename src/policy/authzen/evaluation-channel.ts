@@ -1,4 +1,5 @@
 /** Connections to the decision point: one POST, one bounded answer, and no way round. */
+import { randomUUID } from 'node:crypto';
 import {
   Agent as HttpAgent,
   request as httpRequest,
@@ -67,9 +68,10 @@ export class EvaluationChannel {
   }
 
   async #postOnce(body: string, signal: AbortSignal): Promise<Uint8Array> {
-    const response = await this.#send(body, signal);
+    const requestId = randomUUID();
+    const response = await this.#send(body, requestId, signal);
     try {
-      checkHead(response);
+      checkHead(response, requestId);
       return await collect(response);
     } catch (thrown) {
       // What is not read to its end would keep the connection from the next question.
@@ -78,7 +80,7 @@ export class EvaluationChannel {
     }
   }
 
-  async #send(body: string, signal: AbortSignal): Promise<IncomingMessage> {
+  async #send(body: string, requestId: string, signal: AbortSignal): Promise<IncomingMessage> {
     const { url, socketPath, token } = this.#endpoint;
     return new Promise((resolve, reject) => {
       const request: ClientRequest = this.#request(url, {
@@ -90,6 +92,7 @@ export class EvaluationChannel {
           accept: 'application/json',
           'content-type': 'application/json',
           'content-length': Buffer.byteLength(body),
+          'x-request-id': requestId,
           ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
         },
         ...(socketPath === undefined ? {} : { socketPath }),
@@ -110,7 +113,7 @@ export class EvaluationChannel {
 }
 
 /** @throws KeydError */
-function checkHead({ statusCode = 0, headers }: IncomingMessage): void {
+function checkHead({ statusCode = 0, headers }: IncomingMessage, requestId: string): void {
   if (statusCode === 429 || statusCode >= 500) throw noAnswer(`it answered ${statusCode}`);
   if (statusCode !== 200) {
     const followed = statusCode >= 300 && statusCode < 400 ? '; redirects are not followed' : '';
@@ -118,6 +121,8 @@ function checkHead({ statusCode = 0, headers }: IncomingMessage): void {
   }
   if (!JSON_TYPE.test(headers['content-type'] ?? '')) throw invalid('is not application/json');
   if ((headers['content-encoding'] ?? 'identity') !== 'identity') throw invalid('is compressed');
+  // Not every decision point repeats it; one that does can not mistake one question for another.
+  if ((headers['x-request-id'] ?? requestId) !== requestId) throw invalid('is for another request');
   if (Number(headers['content-length'] ?? 0) > MAX_ANSWER_OCTETS) throw tooLong();
 }
 

@@ -131,6 +131,19 @@ describe('an answer', () => {
       'decision_point_invalid',
       body('{"decision":true,"context":{"obligations":[{"id":"redact"}]}}'),
     ],
+    [
+      'another request’s',
+      'decision_point_invalid',
+      head(200, { 'content-type': 'application/json', 'x-request-id': 'x' }, '{"decision":true}'),
+    ],
+    [
+      'its own request’s',
+      'permit',
+      (response, { headers }) => {
+        response.setHeader('x-request-id', headers['x-request-id'] ?? '');
+        json(response, '{"decision":true}');
+      },
+    ],
     ['two documents', 'decision_point_invalid', body('{"decision":true}{"decision":true}')],
     ['a byte order mark', 'decision_point_invalid', body('\uFEFF{"decision":true}')],
     ['half a document', 'decision_point_invalid', body('{"decision":true')],
