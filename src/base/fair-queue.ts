@@ -3,7 +3,7 @@
  * (Goyal, Vin, Cheng 1996) over measured service time. A share that used little goes first, a burst of one
  * share delays the others by at most the operations already running, and a full queue says so at once.
  */
-import { KeydError } from '../wire/problem.ts';
+import { KeydError, type ErrorCode } from '../wire/problem.ts';
 import { WaitingRoom, type Waiter } from './waiting-room.ts';
 
 export interface FairQueueOptions {
@@ -41,8 +41,18 @@ export interface FairQueueState {
   readonly serviceMs: number;
 }
 
+/** Is told what becomes of every request. Times in milliseconds. */
+export interface QueueWatcher {
+  /** Its turn has come. */
+  readonly started: (waitedMs: number) => void;
+  /** It was refused; `waiting` before its turn, so that nothing was done for it, or `running`. */
+  readonly refused: (code: ErrorCode, stage: 'waiting' | 'running') => void;
+}
+
 /** Weight of the newest measurement in the moving average. */
 const SMOOTHING = 0.1;
+/** The most that one measurement counts for, in averages: a key generation says little of the signatures to come. */
+const MAX_OUTLIER = 4;
 
 export class FairQueue {
   readonly #options: FairQueueOptions;
@@ -51,6 +61,7 @@ export class FairQueue {
   readonly #idle: (() => void)[] = [];
   #running = 0;
   #serviceMs: number;
+  #watcher: QueueWatcher | undefined;
   #closed = false;
 
   constructor(options: FairQueueOptions) {
@@ -64,35 +75,41 @@ export class FairQueue {
    * Runs `work` when it is this share's turn. `work` gets a signal that is aborted when the caller has gone
    * or the deadline has passed; the place stays taken until `work` has settled, because hardware can not be
    * interrupted. What `work` throws is thrown on.
-   * @throws KeydError `too_many_requests` at once, with `retryAfterSeconds`, where the queue is full;
-   *   `deadline_exceeded`; `caller_gone`; `shutting_down`
+   * @throws KeydError `too_many_requests` at once, with `retryAfterSeconds`, where the queue is full or so long
+   *   that the deadline would pass; `deadline_exceeded`; `caller_gone`; `shutting_down`
    */
   run<T>(request: FairQueueRequest, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
-    if (this.#closed) return Promise.reject(stopping());
-    if (request.signal?.aborted === true) return Promise.reject(gone());
+    if (this.#closed) return Promise.reject(this.#refusal(stopping(), 'waiting'));
+    if (request.signal?.aborted === true) return Promise.reject(this.#refusal(gone(), 'waiting'));
+    const { share, timeoutMs } = request;
+    const enteredAt = this.#now();
+    let stage: 'waiting' | 'running' = 'waiting';
     const { promise, resolve, reject } = Promise.withResolvers<T>();
     const abort = new AbortController();
     const refuse = (error: KeydError): void => {
       release();
       this.#room.remove(waiter);
-      reject(error);
+      reject(this.#refusal(error, stage));
       abort.abort(error);
     };
     const onAbort = (): void => {
       refuse(gone());
     };
     const timer = setTimeout(() => {
-      refuse(this.#late());
-    }, request.timeoutMs);
+      this.#room.remove(waiter);
+      refuse(this.#late(share));
+    }, timeoutMs);
     const release = (): void => {
       clearTimeout(timer);
       request.signal?.removeEventListener('abort', onAbort);
     };
     const waiter: Waiter = {
-      share: request.share,
+      share,
       internal: request.internal === true,
       refuse,
       start: async () => {
+        stage = 'running';
+        this.#watcher?.started(this.#now() - enteredAt);
         // A promise that was refused meanwhile stays refused: settling it again has no effect.
         try {
           resolve(await work(abort.signal));
@@ -104,8 +121,13 @@ export class FairQueue {
       },
     };
     request.signal?.addEventListener('abort', onAbort, { once: true });
-    this.#admit(waiter);
+    this.#admit(waiter, timeoutMs);
     return promise;
+  }
+
+  /** Tells `watcher` of every request from now on; one at a time. */
+  watch(watcher: QueueWatcher): void {
+    this.#watcher = watcher;
   }
 
   get state(): FairQueueState {
@@ -121,7 +143,13 @@ export class FairQueue {
     if (this.#running > 0) await new Promise<void>((resolve) => this.#idle.push(resolve));
   }
 
-  #admit(waiter: Waiter): void {
+  #admit(waiter: Waiter, timeoutMs: number): void {
+    const waitMs = this.#expectedWaitMs(waiter.share);
+    // A share with nothing waiting is let in whatever the estimate says, or a wrong one could never be mended.
+    if (waitMs > timeoutMs && !waiter.internal && this.#room.waitingOf(waiter.share) > 0) {
+      waiter.refuse(this.#hopeless(waitMs - timeoutMs));
+      return;
+    }
     const { admitted, evicted } = this.#room.enter(waiter, this.#running < this.#places());
     evicted?.refuse(this.#full(evicted.share));
     if (!admitted) waiter.refuse(this.#full(waiter.share));
@@ -138,7 +166,8 @@ export class FairQueue {
       void waiter.start().finally(() => {
         const tookMs = Math.max(0, this.#now() - startedAt);
         this.#running -= 1;
-        this.#serviceMs += (tookMs - this.#serviceMs) * SMOOTHING;
+        const countedMs = Math.min(tookMs, MAX_OUTLIER * this.#serviceMs);
+        this.#serviceMs += (countedMs - this.#serviceMs) * SMOOTHING;
         this.#room.charge(waiter.share, tookMs - expectedMs);
         this.#dispatch();
         if (this.#running === 0) for (const resolve of this.#idle.splice(0)) resolve();
@@ -151,24 +180,40 @@ export class FairQueue {
     return typeof concurrency === 'number' ? concurrency : concurrency(this.#serviceMs);
   }
 
-  #late(): KeydError {
+  #refusal(error: KeydError, stage: 'waiting' | 'running'): KeydError {
+    this.#watcher?.refused(error.code, stage);
+    return error;
+  }
+
+  #late(share: string): KeydError {
     return new KeydError('deadline_exceeded', `${this.#options.name} was not free in time; ask again later`, {
-      retryAfterSeconds: this.#estimateSeconds(this.#room.size),
+      retryAfterSeconds: wholeSeconds(this.#expectedWaitMs(share)),
     });
   }
 
   #full(share: string): KeydError {
-    const ahead = this.#room.aheadOf(share);
     return new KeydError('too_many_requests', `the queue for ${this.#options.name} is full`, {
-      retryAfterSeconds: this.#estimateSeconds(ahead),
+      retryAfterSeconds: wholeSeconds(this.#expectedWaitMs(share)),
     });
   }
 
-  /** When `operations` and what runs now will be done, whole seconds, at least one. */
-  #estimateSeconds(operations: number): number {
-    const ms = ((operations + this.#running) * this.#serviceMs) / this.#places();
-    return Math.max(1, Math.ceil(ms / 1000));
+  #hopeless(tooLongByMs: number): KeydError {
+    return new KeydError(
+      'too_many_requests',
+      `this caller's requests for ${this.#options.name} would wait past their deadline`,
+      { retryAfterSeconds: wholeSeconds(tooLongByMs) },
+    );
   }
+
+  /** How long a further request of this share would wait: for what runs, its own, and the turns of others. */
+  #expectedWaitMs(share: string): number {
+    const operations = this.#room.aheadOf(share) + this.#running;
+    return (operations * this.#serviceMs) / this.#places();
+  }
+}
+
+function wholeSeconds(ms: number): number {
+  return Math.max(1, Math.ceil(ms / 1000));
 }
 
 function gone(): KeydError {

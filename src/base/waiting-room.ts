@@ -49,7 +49,7 @@ export class WaitingRoom {
    * @param free an operation could start at once, so that no place is needed
    */
   enter(waiter: Waiter, free: boolean): { readonly admitted: boolean; readonly evicted?: Waiter } {
-    const waiting = this.#shares.get(waiter.share)?.waiters.length ?? 0;
+    const waiting = this.waitingOf(waiter.share);
     if (waiting >= this.#options.maxWaitingPerShare && !free) return { admitted: false };
     let evicted: Waiter | undefined;
     if (!free && !this.#hasPlace(waiter)) {
@@ -109,9 +109,13 @@ export class WaitingRoom {
     return all;
   }
 
+  waitingOf(name: string): number {
+    return this.#shares.get(name)?.waiters.length ?? 0;
+  }
+
   /** Operations that are served before a further one of this share: at most its own number of turns of each other share. */
   aheadOf(name: string): number {
-    const own = this.#shares.get(name)?.waiters.length ?? 0;
+    const own = this.waitingOf(name);
     let ahead = own;
     for (const [other, { waiters }] of this.#shares) {
       if (other !== name) ahead += Math.min(waiters.length, own + 1);

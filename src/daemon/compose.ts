@@ -201,6 +201,7 @@ class ComposedDaemon implements Daemon {
       config,
       services,
       idempotency: state.idempotency,
+      queues: hardware.lanes.map(({ backend, queue }) => ({ backend: backend.kind, queue })),
       hasRole: (caller) => callerRoles(this.#rules, caller).length > 0,
       isDraining: () => this.#draining,
       metrics: this.#metrics,

@@ -8,6 +8,7 @@ import { AgentSockets } from '../socket/agent-sockets.ts';
 import { Idempotency, type IdempotencyStore } from '../socket/idempotency.ts';
 import type { ListenAddress } from '../socket/listener.ts';
 import { SocketMetrics } from '../socket/metrics.ts';
+import { watchQueues, type WatchedQueue } from '../socket/queue-metrics.ts';
 import { agentRoutes } from '../socket/routes/agents.ts';
 import { approvalRoutes } from '../socket/routes/approvals.ts';
 import { auditRoutes } from '../socket/routes/audit.ts';
@@ -49,6 +50,8 @@ export interface DaemonSocketsOptions {
   readonly config: DaemonConfig;
   readonly services: SocketServices;
   readonly idempotency: IdempotencyStore;
+  /** Shown in the metrics. */
+  readonly queues: readonly WatchedQueue[];
   /** Whether the caller has any role: without one, the admin socket says nothing. */
   readonly hasRole: (caller: Caller) => boolean;
   readonly isDraining: () => boolean;
@@ -117,6 +120,7 @@ export class DaemonSockets {
 
 function serverMaker(options: DaemonSocketsOptions): (ingress: Ingress) => SocketServer {
   const { config, services, isDraining, logger, hasRole, metrics } = options;
+  watchQueues(metrics.registry, options.queues);
   const routes = [
     // First, because routes are tried in turn, and nearly all requests are for a signature.
     ...signingRoutes(services.signing),

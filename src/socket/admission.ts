@@ -1,17 +1,22 @@
 /** Who may have how much in flight: connections, requests and octets per share of a caller (S20). */
 import { KeydError } from '../wire/problem.ts';
+import { Door } from './door.ts';
 import type { ShareLimits } from './limits.ts';
+import { Turns } from './turns.ts';
 
 /** Shares without anything open are forgotten beyond this number. */
 const MAX_REMEMBERED_SHARES = 1_024;
+/** A share that was refused nothing for so long gets the refusals of that time at once. */
+const BURST_MS = 1_000;
 
 interface Use {
   connections: number;
   requests: number;
   octets: number;
-  /** Refusals within the second that began at `secondBeganMs`. */
-  refusals: number;
-  secondBeganMs: number;
+  /** Requests beyond those in flight. */
+  readonly door: Door;
+  /** When the next refusal is due, were each to take its part of a second. */
+  refusalDueMs: number;
 }
 
 /** What one request holds; `release` may be called more than once. */
@@ -25,6 +30,9 @@ export class Admission {
   readonly #limits: ShareLimits;
   readonly #now: () => number;
   readonly #uses = new Map<string, Use>();
+  readonly #turns = new Turns();
+  /** Shares with a connection. */
+  #connected = 0;
 
   /** @param now monotonic milliseconds */
   constructor(limits: ShareLimits, now: () => number = () => performance.now()) {
@@ -39,18 +47,45 @@ export class Admission {
       throw refuse(`this caller has ${use.connections} connections open, the most it may`);
     }
     use.connections += 1;
+    if (use.connections === 1) this.#connected += 1;
     return once(() => {
       use.connections -= 1;
+      if (use.connections === 0) this.#connected -= 1;
     });
   }
 
-  /** @throws KeydError `too_many_requests` */
-  begin(share: string): RequestTicket {
+  /**
+   * Takes a place for a request. A share that has as many in flight as it may waits until one of them is over:
+   * holding a request costs nothing, where refusing it would have a caller that spins ask again at once.
+   * @param signal aborted when the caller has gone
+   * @throws KeydError `too_many_requests` where none is over in time; the reason of `signal`
+   */
+  begin(share: string, signal: AbortSignal): RequestTicket | Promise<RequestTicket> {
     const use = this.#use(share);
-    if (use.requests >= this.#limits.maxRequests) {
-      throw refuse(`this caller has ${use.requests} requests in flight, the most it may`);
-    }
+    if (use.requests >= this.#limits.maxRequests) return this.#hold(share, use, signal);
     use.requests += 1;
+    const ticket = this.#ticket(use);
+    const turn = this.#connected > 1 ? this.#turns.take(share) : undefined;
+    return turn === undefined ? ticket : turn.then(() => ticket);
+  }
+
+  /** Counts a refusal; milliseconds to wait before it is answered, so that a share gets no more of them a second. */
+  refusalDelay(share: string): number {
+    const { maxRefusalsPerSecond, maxRefusalDelayMs } = this.#limits;
+    const use = this.#use(share);
+    const now = this.#now();
+    const due = Math.max(use.refusalDueMs, now - BURST_MS) + BURST_MS / maxRefusalsPerSecond;
+    use.refusalDueMs = Math.min(due, now + maxRefusalDelayMs);
+    return Math.max(0, use.refusalDueMs - now);
+  }
+
+  async #hold(share: string, use: Use, signal: AbortSignal): Promise<RequestTicket> {
+    await use.door.wait(signal, this.#limits.maxHeldMs);
+    if (this.#connected > 1) await this.#turns.take(share);
+    return this.#ticket(use);
+  }
+
+  #ticket(use: Use): RequestTicket {
     let octets = 0;
     return {
       addOctets: (count) => {
@@ -61,29 +96,19 @@ export class Admission {
         octets += count;
       },
       release: once(() => {
-        use.requests -= 1;
         use.octets -= octets;
+        // Handed on, never free in between: who waits goes before who just comes.
+        if (!use.door.next()) use.requests -= 1;
       }),
     };
-  }
-
-  /** Counts a refusal; milliseconds to wait before it is answered. */
-  refusalDelay(share: string): number {
-    const use = this.#use(share);
-    const now = this.#now();
-    if (now - use.secondBeganMs >= 1_000) {
-      use.secondBeganMs = now;
-      use.refusals = 0;
-    }
-    use.refusals += 1;
-    return use.refusals > this.#limits.maxPromptRefusalsPerSecond ? this.#limits.refusalDelayMs : 0;
   }
 
   #use(share: string): Use {
     let use = this.#uses.get(share);
     if (use === undefined) {
       if (this.#uses.size >= MAX_REMEMBERED_SHARES) this.#forgetIdle();
-      use = { connections: 0, requests: 0, octets: 0, refusals: 0, secondBeganMs: this.#now() };
+      const door = new Door(this.#now);
+      use = { connections: 0, requests: 0, octets: 0, door, refusalDueMs: Number.NEGATIVE_INFINITY };
       this.#uses.set(share, use);
     }
     return use;
@@ -93,7 +118,7 @@ export class Admission {
   #forgetIdle(): void {
     const now = this.#now();
     for (const [share, use] of this.#uses) {
-      const idle = use.connections === 0 && use.requests === 0 && now - use.secondBeganMs >= 1_000;
+      const idle = use.connections === 0 && use.requests === 0 && now - use.refusalDueMs >= BURST_MS;
       if (idle) this.#uses.delete(share);
     }
   }

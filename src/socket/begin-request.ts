@@ -4,7 +4,7 @@ import type { Logger } from '../base/logger.ts';
 import type { Caller, Ingress } from '../caller/caller.ts';
 import { KeydError } from '../wire/problem.ts';
 import type { Admission, RequestTicket } from './admission.ts';
-import { connectionState } from './connections.ts';
+import { connectionState, held, pauseWhileHeld } from './connections.ts';
 import type { SocketLimits } from './limits.ts';
 import type { SocketMetrics } from './metrics.ts';
 import { checkHeaderFields } from './request-body.ts';
@@ -47,8 +47,8 @@ export function operationOf(request: IncomingMessage): string {
 }
 
 /**
- * Identifies the caller anew and takes a place in its share, given back when the answer is out or the
- * connection gone.
+ * Takes a place in the caller's share, given back when the answer is out or the connection gone, and identifies
+ * the caller anew once it has it.
  *
  * @throws KeydError `caller_unknown`, `too_many_requests`, `shutting_down`, `malformed_request`, `header_too_large`
  */
@@ -63,10 +63,11 @@ export async function beginRequest(
   const { ingress, metrics } = gate;
   const over = metrics.begin(ingress.kind);
   const gone = new AbortController();
-  const held: RequestTicket[] = [];
+  const place: { ticket?: RequestTicket; isClosed: boolean } = { isClosed: false };
   response.once('close', () => {
+    place.isClosed = true;
     connection.requests -= 1;
-    for (const ticket of held) ticket.release();
+    place.ticket?.release();
     over(operationOf(request), response.statusCode);
     if (!response.writableFinished) {
       gone.abort(new KeydError('caller_gone', 'the caller closed the connection before it was answered'));
@@ -81,11 +82,17 @@ export async function beginRequest(
     request.socket.pause();
     throw new KeydError('too_many_requests', 'too many requests on one connection wait for their answers');
   }
+  pauseWhileHeld(request.socket, connection);
+  checkHeaderFields(request, gate.limits.maxHeaderFields);
+  const taking = gate.admission.begin(connection.share, gone.signal);
+  const ticket = taking instanceof Promise ? await held(request.socket, taking) : taking;
+  place.ticket = ticket;
+  // Closed in the very moment that it got its place: nobody else would give that back.
+  if (place.isClosed) ticket.release();
+  gone.signal.throwIfAborted();
+  // After the wait: who has the connection now is who is served.
   const caller = await identify(connection.peer.identify(), response);
   gate.admit(caller);
-  checkHeaderFields(request, gate.limits.maxHeaderFields);
-  const ticket = gate.admission.begin(connection.share);
-  held.push(ticket);
   begun.set(request, {
     caller,
     ticket,

@@ -2,7 +2,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { begunRequest, operationOf, type RequestGate } from './begin-request.ts';
-import { connectionState } from './connections.ts';
+import { connectionState, held } from './connections.ts';
 import { sendProblem, toKeydError } from './problem-response.ts';
 import type { KeydError } from '../wire/problem.ts';
 
@@ -24,7 +24,7 @@ export async function answerFailure(
 async function slowDown({ admission }: RequestGate, request: IncomingMessage): Promise<void> {
   const share = connectionState(request.socket)?.share;
   const waitMs = share === undefined ? 0 : admission.refusalDelay(share);
-  if (waitMs > 0) await delay(waitMs);
+  if (waitMs > 0) await held(request.socket, delay(waitMs));
 }
 
 function log(gate: RequestGate, request: IncomingMessage, error: KeydError): void {

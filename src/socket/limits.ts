@@ -19,12 +19,15 @@ export interface SocketLimits {
 /** Bounds for one caller's share (S20). */
 export interface ShareLimits {
   readonly maxConnections: number;
+  /** In flight; more are held, unread where they are many, until one of these is over. */
   readonly maxRequests: number;
+  /** How long a request is held before it is refused after all. */
+  readonly maxHeldMs: number;
   /** Body octets held at one time. */
   readonly maxOctets: number;
-  /** Refusals a second that are answered at once; further ones wait, so that a spinning caller is slowed. */
-  readonly maxPromptRefusalsPerSecond: number;
-  readonly refusalDelayMs: number;
+  /** Refusals of policy and quotas; further ones are answered later, so that a spinning caller is slowed. */
+  readonly maxRefusalsPerSecond: number;
+  readonly maxRefusalDelayMs: number;
 }
 
 export const DEFAULT_LIMITS: SocketLimits = {
@@ -38,10 +41,11 @@ export const DEFAULT_LIMITS: SocketLimits = {
   maxPipelined: 32,
   share: {
     maxConnections: 256,
-    maxRequests: 256,
+    maxRequests: 128,
+    maxHeldMs: 10_000,
     maxOctets: 16 * 1024 * 1024,
-    maxPromptRefusalsPerSecond: 50,
-    refusalDelayMs: 250,
+    maxRefusalsPerSecond: 50,
+    maxRefusalDelayMs: 5_000,
   },
 };
 

@@ -93,7 +93,7 @@ export class SocketServer {
       const giveBack = admission.connect(peer.share);
       const { share } = peer;
       const closing = new AbortController();
-      rememberConnection(socket, { peer, share, closed: closing.signal, requests: 0 });
+      rememberConnection(socket, { peer, share, closed: closing.signal, requests: 0, held: 0 });
       socket.once('close', () => {
         closing.abort();
         giveBack();

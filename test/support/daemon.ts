@@ -12,7 +12,7 @@ import type { TestSwtpm } from './swtpm.ts';
 import { makeTempDir } from './temp-dir.ts';
 
 export interface TestDaemonOptions {
-  readonly tpm?: TestSwtpm;
+  readonly tpm?: Pick<TestSwtpm, 'tcti'>;
   readonly softhsm?: TestSofthsm;
   readonly issuer?: { readonly url: string; readonly caFile: string };
   /** Sections that are added to the configuration, or take the place of its own. */

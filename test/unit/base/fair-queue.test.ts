@@ -199,6 +199,67 @@ describe('bounds', () => {
     await vi.advanceTimersByTimeAsync(60_000);
   });
 
+  it('S20: what would wait past its deadline is told so at once, with when it would not', async () => {
+    const queue = new FairQueue({
+      ...OPTIONS,
+      expectedServiceMs: 1_000,
+      maxWaiting: 64,
+      maxWaitingPerShare: 64,
+    });
+    const patient = { timeoutMs: 5_000 };
+    const asked = Array.from({ length: 12 }, () => outcome(queue.run(ask('uid:1', patient), takes(1_000))));
+    // One runs, and five more have their turn within five seconds.
+    const refused = await Promise.all(asked.slice(6));
+    expect(refused.map((error) => error?.code)).toEqual(Array.from({ length: 6 }, () => 'too_many_requests'));
+    expect(refused[0]?.retryAfterSeconds).toBe(1);
+    // Another caller's turn comes sooner, so it is let in; one who can wait longer is too.
+    let served = 0;
+    for (const request of [ask('uid:2', patient), ask('uid:1', { timeoutMs: 60_000 })]) {
+      void queue.run(
+        request,
+        takes(1_000, () => (served += 1)),
+      );
+    }
+    await vi.advanceTimersByTimeAsync(20_000);
+    expect(await Promise.all(asked.slice(0, 3))).toEqual(Array.from({ length: 3 }, () => undefined));
+    expect(served).toBe(2);
+  });
+
+  it('a share with nothing waiting is let in however slow the last operations were', async () => {
+    const queue = new FairQueue({ ...OPTIONS, expectedServiceMs: 60_000 });
+    const signature = outcome(queue.run(ask('uid:1', { timeoutMs: 1_000 }), takes(10)));
+    await vi.advanceTimersByTimeAsync(10);
+    expect(await signature).toBeUndefined();
+  });
+
+  it('one operation out of all proportion does not make the estimate of the next ones dishonest', async () => {
+    const queue = new FairQueue(OPTIONS);
+    void queue.run(ask('uid:1'), takes(100_000));
+    await vi.advanceTimersByTimeAsync(100_000);
+    expect(queue.state.serviceMs).toBeLessThanOrEqual(130);
+    // Hardware that is slow all the time is believed all the same.
+    for (let turn = 0; turn < 100; turn += 1) {
+      void queue.run(ask('uid:1'), takes(2_000));
+      await vi.advanceTimersByTimeAsync(2_000);
+    }
+    expect(queue.state.serviceMs).toBeGreaterThan(1_900);
+  });
+
+  it('who is late is told when its own turn would come, not when everybody’s is over', async () => {
+    const queue = new FairQueue({
+      ...OPTIONS,
+      expectedServiceMs: 2_000,
+      maxWaiting: 64,
+      maxWaitingPerShare: 64,
+    });
+    for (let index = 0; index < 30; index++) void queue.run(ask('uid:1'), takes(2_000));
+    const late = outcome(queue.run(ask('uid:2', { timeoutMs: 500 }), takes(1)));
+    await vi.advanceTimersByTimeAsync(500);
+    // What runs, and one turn of the other's.
+    expect(await late).toMatchObject({ code: 'deadline_exceeded', retryAfterSeconds: 4 });
+    await vi.advanceTimersByTimeAsync(120_000);
+  });
+
   it('S20: a flood does not keep another caller out of a full queue', async () => {
     const queue = new FairQueue({ ...OPTIONS, maxWaitingPerShare: 16 });
     const flood = Array.from({ length: 17 }, () => outcome(queue.run(ask('uid:1'), takes(100))));
@@ -263,6 +324,34 @@ describe('bounds', () => {
       ),
       { numRuns: 60 },
     );
+  });
+});
+
+describe('what is told to the watcher', () => {
+  it('is the wait of whatever got its turn, and the code and stage of whatever did not', async () => {
+    const queue = new FairQueue({ ...OPTIONS, maxWaitingPerShare: 2 });
+    const waits: number[] = [];
+    const refusals: string[] = [];
+    queue.watch({
+      started: (waitedMs) => waits.push(waitedMs),
+      refused: (code, stage) => refusals.push(`${stage} ${code}`),
+    });
+    const caller = new AbortController();
+    const results = [
+      queue.run(ask('uid:1', { timeoutMs: 50 }), takes(100)),
+      queue.run(ask('uid:1'), takes(100)),
+      queue.run(ask('uid:1', { signal: caller.signal }), takes(100)),
+      queue.run(ask('uid:1'), takes(100)),
+    ].map(outcome);
+    caller.abort();
+    await vi.advanceTimersByTimeAsync(200);
+    await Promise.all(results);
+    expect(waits).toEqual([0, 100]);
+    expect(refusals).toEqual([
+      'waiting too_many_requests',
+      'waiting caller_gone',
+      'running deadline_exceeded',
+    ]);
   });
 });
 

@@ -1,39 +1,128 @@
 import fc from 'fast-check';
-import { expect, test } from 'vitest';
-import { Admission } from '../../../src/socket/admission.ts';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { Admission, type RequestTicket } from '../../../src/socket/admission.ts';
 import type { ShareLimits } from '../../../src/socket/limits.ts';
+import { KeydError } from '../../../src/wire/problem.ts';
 import { codeOf } from '../../support/code-of.ts';
 
 const LIMITS: ShareLimits = {
   maxConnections: 2,
   maxRequests: 2,
   maxOctets: 100,
-  maxPromptRefusalsPerSecond: 2,
-  refusalDelayMs: 250,
+  maxHeldMs: 5_000,
+  maxRefusalsPerSecond: 2,
+  maxRefusalDelayMs: 2_000,
 };
+
+beforeEach(() => {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] });
+});
+afterEach(() => {
+  vi.useRealTimers();
+});
+
+const staying = new AbortController().signal;
+
+/** A place that is free at once. */
+function begin(admission: Admission, share: string): RequestTicket {
+  const place = admission.begin(share, staying);
+  if (place instanceof Promise) throw new Error('no place was free');
+  return place;
+}
+
+async function problem(act: () => unknown): Promise<KeydError | undefined> {
+  try {
+    await act();
+    return undefined;
+  } catch (thrown) {
+    return thrown as KeydError;
+  }
+}
+
+/** Names of those that got in, in order. */
+function holding(
+  admission: Admission,
+  share: string,
+): { readonly names: string[]; readonly ask: (name: string) => Promise<RequestTicket> } {
+  const names: string[] = [];
+  return {
+    names,
+    ask: async (name) => {
+      const ticket = await admission.begin(share, staying);
+      names.push(name);
+      return ticket;
+    },
+  };
+}
 
 test('S20: one share’s use takes nothing from another', () => {
   const admission = new Admission(LIMITS);
-  admission.begin('uid:1');
-  admission.begin('uid:1');
-  expect(codeOf(() => admission.begin('uid:1'))).toBe('too_many_requests');
-  expect(codeOf(() => admission.begin('uid:2'))).toBeUndefined();
+  begin(admission, 'uid:1');
+  begin(admission, 'uid:1');
+  expect(admission.begin('uid:1', staying)).toBeInstanceOf(Promise);
+  expect(admission.begin('uid:2', staying)).not.toBeInstanceOf(Promise);
 });
 
 test('what is released is free again, once', () => {
   const admission = new Admission(LIMITS);
-  const first = admission.begin('uid:1');
-  admission.begin('uid:1');
+  const first = begin(admission, 'uid:1');
+  begin(admission, 'uid:1');
   first.release();
   first.release();
-  admission.begin('uid:1');
-  expect(codeOf(() => admission.begin('uid:1'))).toBe('too_many_requests');
+  begin(admission, 'uid:1');
+  expect(admission.begin('uid:1', staying)).toBeInstanceOf(Promise);
+});
+
+test('S20: requests beyond a share are held, and begun in order as others end', async () => {
+  const admission = new Admission(LIMITS);
+  const first = begin(admission, 'uid:1');
+  const second = begin(admission, 'uid:1');
+  const { names, ask } = holding(admission, 'uid:1');
+  const held = ['a', 'b', 'c'].map(ask);
+  await vi.advanceTimersByTimeAsync(0);
+  expect(names).toEqual([]);
+  first.release();
+  await vi.advanceTimersByTimeAsync(0);
+  expect(names).toEqual(['a']);
+  // A place is handed on: who just comes waits behind those at the door.
+  held.push(ask('d'));
+  second.release();
+  await vi.advanceTimersByTimeAsync(0);
+  expect(names).toEqual(['a', 'b']);
+  for (const ticket of await Promise.all(held.slice(0, 2))) ticket.release();
+  await vi.advanceTimersByTimeAsync(0);
+  expect(names).toEqual(['a', 'b', 'c', 'd']);
+});
+
+test('one that is held for long is refused, with what the last one to get in had waited as Retry-After', async () => {
+  const admission = new Admission(LIMITS);
+  const first = begin(admission, 'uid:1');
+  begin(admission, 'uid:1');
+  const served = admission.begin('uid:1', staying);
+  await vi.advanceTimersByTimeAsync(3_200);
+  first.release();
+  await served;
+  const refused = problem(() => admission.begin('uid:1', staying));
+  await vi.advanceTimersByTimeAsync(LIMITS.maxHeldMs);
+  expect(await refused).toMatchObject({ code: 'too_many_requests', retryAfterSeconds: 4 });
+});
+
+test('who goes away while held leaves no place taken', async () => {
+  const admission = new Admission(LIMITS);
+  const first = begin(admission, 'uid:1');
+  begin(admission, 'uid:1');
+  const caller = new AbortController();
+  const left = problem(() => admission.begin('uid:1', caller.signal));
+  caller.abort(new KeydError('caller_gone', 'gone'));
+  expect((await left)?.code).toBe('caller_gone');
+  first.release();
+  begin(admission, 'uid:1');
 });
 
 test('octets count over all requests of a share and are given back with them', () => {
   const admission = new Admission(LIMITS);
-  const first = admission.begin('uid:1');
-  const second = admission.begin('uid:1');
+  const first = begin(admission, 'uid:1');
+  const second = begin(admission, 'uid:1');
   first.addOctets(60);
   expect(
     codeOf(() => {
@@ -49,12 +138,16 @@ test('octets count over all requests of a share and are given back with them', (
   ).toBeUndefined();
 });
 
-test('refusals beyond the second’s are delayed, until the next second', () => {
+test('S20: refusals of a share come at their rate and no faster, however many it asks for', () => {
   let now = 0;
   const admission = new Admission(LIMITS, () => now);
-  expect([1, 2, 3].map(() => admission.refusalDelay('uid:1'))).toEqual([0, 0, 250]);
+  expect([1, 2, 3, 4].map(() => admission.refusalDelay('uid:1'))).toEqual([0, 0, 500, 1_000]);
   expect(admission.refusalDelay('uid:2')).toBe(0);
   now = 1_000;
+  expect([1, 2, 3, 4].map(() => admission.refusalDelay('uid:1'))).toEqual([500, 1_000, 1_500, 2_000]);
+  // Never later than this, and all is forgiven after a while.
+  expect(admission.refusalDelay('uid:1')).toBe(LIMITS.maxRefusalDelayMs);
+  now = 4_000;
   expect(admission.refusalDelay('uid:1')).toBe(0);
 });
 
@@ -63,12 +156,13 @@ test('S20: whatever comes and goes, no share ever has more than its limits', () 
   fc.assert(
     fc.property(fc.array(step, { maxLength: 200 }), (steps) => {
       const admission = new Admission(LIMITS);
-      const held = new Map<string, { ticket: ReturnType<Admission['begin']>; octets: number }[]>();
+      const held = new Map<string, { ticket: RequestTicket; octets: number }[]>();
       for (const { share, release, octets } of steps) {
         const mine = held.get(share) ?? [];
         held.set(share, mine);
         if (release) mine.shift()?.ticket.release();
-        else if (codeOf(() => mine.push({ ticket: admission.begin(share), octets: 0 })) === undefined) {
+        else if (mine.length < LIMITS.maxRequests) {
+          mine.push({ ticket: begin(admission, share), octets: 0 });
           const last = mine.at(-1);
           if (
             last !== undefined &&
@@ -78,7 +172,6 @@ test('S20: whatever comes and goes, no share ever has more than its limits', () 
           )
             last.octets = octets;
         }
-        expect(mine.length).toBeLessThanOrEqual(LIMITS.maxRequests);
         expect(mine.reduce((sum, entry) => sum + entry.octets, 0)).toBeLessThanOrEqual(LIMITS.maxOctets);
       }
     }),
