@@ -14,6 +14,7 @@ const PROGRAMS = {
   pkcs11_sign: ['-I/usr/include/p11-kit-1', '-ldl', '-lpthread'],
   esys_sign: ['-ltss2-esys', '-ltss2-tctildr'],
   agent_sign: ['-lpthread'],
+  paced_load: [],
 } as const;
 
 export type RawProgram = keyof typeof PROGRAMS;
