@@ -165,9 +165,14 @@ export class ApprovalDesk {
     if (approval.state !== 'allowed' || request === undefined) throw isOver(approval);
     // Whatever comes of it, it is not asked a second time.
     this.#requests.delete(id);
-    const answer = await request.run(id, signal);
+    let answer: unknown;
+    try {
+      answer = await request.run(id, signal);
+    } finally {
+      // What was not used up by now never will be, and is not shown as if it could.
+      if (this.#options.store.find(id)?.state === 'allowed') this.#set(approval, 'void');
+    }
     if (!(answer instanceof PendingApproval)) return answer;
-    this.#set(approval, 'void');
     throw new KeydError('approval_void', 'what policy wants has changed since it was allowed; ask again');
   }
 
@@ -181,11 +186,18 @@ export class ApprovalDesk {
       throw notFound();
     }
     if (approval.state !== 'allowed') throw isOver(approval);
+    // The call may have waited (for a decision point) since it was collected.
+    if (approval.expiresAtMs <= this.#now()) throw isOver(this.#set(approval, 'expired'));
     if (approval.digest !== digest) {
       this.#set(approval, 'void');
       throw new KeydError('approval_void', 'what was allowed is not what would be signed now; ask again');
     }
     this.#set(approval, 'used');
+  }
+
+  /** Until when what it allows may be signed, and good (S4), milliseconds since the epoch. @throws KeydError `approval_not_found` */
+  endsAtMs(id: string): number {
+    return this.#find(id).expiresAtMs;
   }
 
   #find(id: string): Approval {

@@ -36,6 +36,8 @@ export interface DraftContext {
   readonly credentials: AgentCredentials | undefined;
   /** What the agent may do at most; undefined where nobody granted it anything. */
   readonly chain?: PresentedChain | undefined;
+  /** End of the approval that a person gave, where one was needed; milliseconds since the epoch. */
+  readonly approvalEndsAtMs?: number;
   /** `host` or `host:port` of the issuer: nothing is signed for it (S1). */
   readonly issuerAuthorities: readonly string[];
   /** Milliseconds since the epoch. */
@@ -101,20 +103,21 @@ export function propose(
     octets: parts.octets,
     binds: new Set(parts.binds),
     times: parts.times,
-    notAfterMs: context.nowMs + context.deadlineMs,
+    notAfterMs: Math.min(context.nowMs + context.deadlineMs, context.approvalEndsAtMs ?? Infinity),
   };
 }
 
 /**
  * Unix time at which a proof made now ends, seconds: after `lifetimeSeconds`, and never past the credentials
- * of the key or the chain of its agent (S4).
+ * of the key, the chain of its agent or the approval it was released by (S4).
  */
 export function expirySeconds(context: DraftContext, lifetimeSeconds: number): number {
   const wanted = Math.floor(context.nowMs / 1000) + lifetimeSeconds;
   const ends = [context.credentials, context.chain].flatMap((held) =>
     held === undefined ? [] : [Math.floor(held.expiresAtMs / 1000)],
   );
-  return Math.min(wanted, ...ends);
+  const approval = context.approvalEndsAtMs;
+  return Math.min(wanted, ...ends, ...(approval === undefined ? [] : [Math.floor(approval / 1000)]));
 }
 
 export interface AgentIdentifiers {

@@ -130,7 +130,9 @@ export class SigningService {
     const { authorizer, approvals, recorder } = this.#options;
     const { caller, operation, request, signal } = call;
     const agent = await this.#usableAgent(operation, caller, call.agent);
-    const drafted = await this.#draft(operation, caller, agent, call.draft);
+    const drafted = await this.#draft(operation, caller, agent, (context) =>
+      call.draft(this.#untilApprovalEnds(context, approvalId)),
+    );
     const { proposal } = drafted;
     const authorization = await authorizer.authorize(caller, proposal, {
       intent: request.intent,
@@ -178,6 +180,12 @@ export class SigningService {
     this.#options.usage.signed(agent.id, originOf(proposal.parameters));
     const reply = drafted.assemble(signature);
     return reservation === undefined ? reply : { ...reply, reservation: reservation.id };
+  }
+
+  #untilApprovalEnds(context: DraftContext, approvalId: string | undefined): DraftContext {
+    const { approvals } = this.#options;
+    if (approvalId === undefined || approvals === undefined) return context;
+    return { ...context, approvalEndsAtMs: approvals.endsAtMs(approvalId) };
   }
 
   async #usableAgent(operation: SigningOperation, caller: Caller, idOrName: string): Promise<Agent> {
