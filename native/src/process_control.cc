@@ -1,5 +1,9 @@
 // process_control.node: what a service asks of the kernel for itself.
 #include <fcntl.h>
+#include <features.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #include <napi.h>
 #include <stddef.h>
 #include <sys/prctl.h>
@@ -80,10 +84,18 @@ Napi::Value ClaimListeningSocket(const Napi::CallbackInfo& info) {
   return Napi::Boolean::New(env, listens != 0);
 }
 
+// trimMemory(): malloc_trim(3), freed pages of all arenas back to the kernel. Nothing where libc has no such call.
+void TrimMemory(const Napi::CallbackInfo&) {
+#ifdef __GLIBC__
+  malloc_trim(0);
+#endif
+}
+
 Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("notify", Napi::Function::New<Notify>(env, "notify"));
   exports.Set("harden", Napi::Function::New<Harden>(env, "harden"));
   exports.Set("claimListeningSocket", Napi::Function::New<ClaimListeningSocket>(env, "claimListeningSocket"));
+  exports.Set("trimMemory", Napi::Function::New<TrimMemory>(env, "trimMemory"));
   return exports;
 }
 

@@ -6,6 +6,7 @@ import { statSync, type BigIntStats } from 'node:fs';
 /** Larger executables are not hashed: their hash is unknown. */
 const MAX_EXECUTABLE_OCTETS = 1024n * 1024n * 1024n;
 const MAX_REMEMBERED = 256;
+const READ_OCTETS = 128 * 1024;
 
 /**
  * Which file a link such as `/proc/PID/exe` leads to, as text that changes with its content: device, inode,
@@ -46,7 +47,13 @@ async function hashFile(link: string, expected: string): Promise<string | undefi
     const before = await file.stat({ bigint: true });
     if (identity(before) !== expected || before.size > MAX_EXECUTABLE_OCTETS) return undefined;
     const hash = createHash('sha256');
-    for await (const chunk of file.createReadStream({ autoClose: false })) hash.update(chunk as Uint8Array);
+    // One buffer: an interpreter of a hundred megabytes would otherwise leave as much behind in this process.
+    const buffer = Buffer.allocUnsafeSlow(READ_OCTETS);
+    for (;;) {
+      const { bytesRead } = await file.read(buffer, 0, buffer.length, null);
+      if (bytesRead === 0) break;
+      hash.update(buffer.subarray(0, bytesRead));
+    }
     return identity(await file.stat({ bigint: true })) === expected ? hash.digest('hex') : undefined;
   } finally {
     await file.close();

@@ -7,7 +7,7 @@ import { KeydError, asKeydError } from '../wire/problem.ts';
 import { composeDaemon, type Daemon } from './compose.ts';
 import { loadConfig, type DaemonConfig } from './config.ts';
 import { EXIT, USAGE, parseFlags, type Flags } from './flags.ts';
-import { hardenProcess, listenFds, notify, watchdogIntervalMs } from './process-control.ts';
+import { hardenProcess, listenFds, notify, trimMemory, watchdogIntervalMs } from './process-control.ts';
 import { packageVersion } from './version.ts';
 
 /** Names of `FileDescriptorName=` in the socket units. */
@@ -53,10 +53,11 @@ async function run(flags: Flags, config: DaemonConfig): Promise<number> {
     reload(flags, config, daemon, logger);
   });
   const stopped = stopSignal(logger);
+  trimMemory();
   notify('READY=1\nSTATUS=Serving');
   logger.info({ version: packageVersion(), file: config.file, pid: process.pid }, 'ready');
   await stopped;
-  notify('STOPPING=1\nSTATUS=Answering what is under way');
+  tellStopping(logger);
   // Hardware that hangs keeps nobody from stopping: state is durable at every moment.
   setTimeout(() => {
     logger.error({}, 'the hardware does not let go; ending without it');
@@ -81,6 +82,15 @@ function takeListenFds(): ReadonlyMap<string, ListenAddress> {
     handedOver.set(name, { fd });
   }
   return handedOver;
+}
+
+/** A service manager that can not be told any more keeps nobody from an orderly end. */
+function tellStopping(logger: Logger): void {
+  try {
+    notify('STOPPING=1\nSTATUS=Answering what is under way');
+  } catch (thrown) {
+    logger.warn({ error: asKeydError(thrown) }, 'stopping without telling the service manager');
+  }
 }
 
 function startWatchdog(): NodeJS.Timeout | undefined {

@@ -7,6 +7,7 @@ interface NativeModule {
   readonly notify: (address: string, state: string) => void;
   readonly harden: () => void;
   readonly claimListeningSocket: (fd: number) => boolean;
+  readonly trimMemory: () => void;
 }
 
 let nativeModule: NativeModule | undefined;
@@ -48,6 +49,14 @@ export function notify(state: string): boolean {
 /** No core file and no reading of this process's memory by others of its user: prctl(2), setrlimit(2). */
 export function hardenProcess(): void {
   native().harden();
+}
+
+/**
+ * Gives the kernel back what was freed: starting takes memory once that nothing needs again, most of it for the
+ * compiler of WebAssembly, and malloc(3) would keep it. malloc_trim(3).
+ */
+export function trimMemory(): void {
+  native().trimMemory();
 }
 
 /** A listening socket handed down by the service manager; give `fd` to `server.listen({ fd })`. */

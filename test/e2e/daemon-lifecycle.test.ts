@@ -68,6 +68,15 @@ test.each([{ abstract: false }, { abstract: true }])(
   },
 );
 
+test('a service manager that can not be told any more keeps nobody from an orderly end', async () => {
+  const gone = await openNotifySocket();
+  const daemon = await start({ ...ABSENT_TPM, env: { NOTIFY_SOCKET: gone.address } });
+  await gone.close();
+  expect(await daemon.stop()).toBe(0);
+  expect(daemon.log()).toContain('stopping without telling the service manager');
+  expect(daemon.log()).toContain('"msg":"stopped"');
+});
+
 // Binds both sockets as systemd does, hands them over from descriptor 3 on, becomes the daemon.
 const ACTIVATE = `
 use strict; use Socket; use POSIX;

@@ -11,8 +11,11 @@ import { TssFault, type EsysConnection, type EsysHandle } from './esys.ts';
 /** PC Client TPMs have at least three transient slots; libtpms has exactly three. */
 const TRANSIENT_SLOTS = 3;
 
-/** How many saved contexts are kept: about 1 KiB each. */
-const MAX_CONTEXTS = 4096;
+/**
+ * How many saved contexts are kept: 10,000 agents in use and room beside them, about 1 KiB each. Were they fewer than
+ * the keys in use, each signature would load its key anew.
+ */
+const MAX_CONTEXTS = 16_384;
 
 /** How to get an object that has no saved context yet. */
 export interface ObjectSource {

@@ -17,9 +17,9 @@ export class SqliteAgentStore implements AgentStore {
   constructor(database: DatabaseSync, now: () => number = Date.now) {
     this.#database = database;
     this.#now = now;
-    for (const row of database.prepare("SELECT * FROM agents WHERE state = 'live' ORDER BY rowid").all()) {
-      this.#remember(readAgent(row));
-    }
+    // One row at a time: ten thousand rows at once would stay in the heap long after they are read.
+    const live = database.prepare("SELECT * FROM agents WHERE state = 'live' ORDER BY rowid");
+    for (const row of live.iterate()) this.#remember(readAgent(row));
   }
 
   list(): readonly Agent[] {
