@@ -27,6 +27,7 @@ const USAGE = `Usage: npm run bench -- [options]
 `;
 
 const SCALE_ROUNDS = 5;
+const PROFILE_PASSES = 3;
 const NOTHING = { figures: {}, details: [] };
 
 const { values } = parseArgs({
@@ -53,7 +54,7 @@ if (values.help) {
   say('compiling the raw loops');
   await compileRaw(programs);
   say('starting TPM, token, issuer, daemons and peers (all in software on this machine)');
-  const subjects = await startSubjects(dir, programs, say);
+  const subjects = await startSubjects(dir, programs, values.short, say);
   try {
     const wanted = subjects.measurements.filter(({ name }) =>
       (values.only ?? '').split('|').some((part) => name.includes(part)),
@@ -64,9 +65,19 @@ if (values.help) {
     const once = scale
       ? await subjects.measureOnce({ dir: join(dir, 'scale'), programs, sizes, rounds: SCALE_ROUNDS, say })
       : NOTHING;
+    const stages = scale ? await subjects.profile(PROFILE_PASSES) : [];
     const found = figures(results, once.figures, sizes);
     for (const line of found.lines) process.stdout.write(`${line}\n`);
-    if (values.report) await writeReport({ results, figures: found, details: once.details, rounds, seconds });
+    if (values.report)
+      await writeReport({
+        results,
+        figures: found,
+        details: once.details,
+        stages,
+        rounds,
+        seconds,
+        command: commandLine(),
+      });
     if (values.json) process.stdout.write(`${JSON.stringify(toJson(found))}\n`);
   } finally {
     await subjects.stop();
@@ -78,4 +89,8 @@ function positive(text: string | undefined, otherwise: number, name: string): nu
   const value = text === undefined ? otherwise : Number(text);
   if (!Number.isFinite(value) || value <= 0) throw new RangeError(`--${name} takes a positive number`);
   return value;
+}
+
+function commandLine(): string {
+  return ['npm run bench --', ...process.argv.slice(2)].join(' ');
 }

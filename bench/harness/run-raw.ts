@@ -15,6 +15,7 @@ const PROGRAMS = {
   esys_sign: ['-ltss2-esys', '-ltss2-tctildr'],
   agent_sign: ['-lpthread'],
   paced_load: [],
+  openssl_sign: ['-lcrypto'],
 } as const;
 
 export type RawProgram = keyof typeof PROGRAMS;

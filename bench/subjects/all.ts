@@ -1,16 +1,17 @@
-/** Everything that is measured, started together so that all of it meets the same machine. */
+/** Everything that is measured in rounds, started together so that all of it meets the same machine. */
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { manufactureSwtpm, startSwtpm } from '../../scripts/sandbox/swtpm.ts';
 import type { Measurement } from '../harness/measurement.ts';
 import { runRaw } from '../harness/run-raw.ts';
-import { createAgent, daemonLoad, type DaemonSubject } from './daemon.ts';
+import { COMPOSITIONS, profileStages, startComposed, type Stage } from './composed.ts';
+import { createAgent, daemonLoad, type BenchOperation, type DaemonSubject } from './daemon.ts';
 import { provision, startLone } from './lone-daemon.ts';
 import { measureOnce, type OnceResults } from './once.ts';
-import type { ScaleContext } from './scale/context.ts';
 import { makeBenchToken, rawToken, startP11Kit, startSshAgent } from './raw-token.ts';
 import { startBenchSandbox } from './sandbox.ts';
+import type { ScaleContext } from './scale/context.ts';
 
 const BARE = fileURLToPath(new URL('./bare-daemon.ts', import.meta.url));
 const CONNECTIONS = [1, 8, 64, 256] as const;
@@ -19,10 +20,12 @@ export interface Subjects {
   readonly measurements: readonly Measurement[];
   /** What scale costs; its own states are made below `context.dir`. */
   measureOnce(context: ScaleContext): Promise<OnceResults>;
+  /** Where the time of one full signature goes. */
+  profile(passes: number): Promise<readonly Stage[]>;
   stop(): Promise<void>;
 }
 
-/** Agents of the full daemon: a policy that reads the body of `pay-*` makes every other proof of theirs void (S3). */
+/** A policy that reads the body of `pay-*` makes every other proof of theirs void (S3). */
 const AGENTS = [
   ['pay-pkcs11', 'pkcs11', 'ES256'],
   ['p256-pkcs11', 'pkcs11', 'ES256'],
@@ -31,10 +34,20 @@ const AGENTS = [
   ['pay-tpm', 'tpm', 'ES256'],
   ['p256-tpm', 'tpm', 'ES256'],
 ] as const;
+const KEYS = ['p256-pkcs11', 'ed25519-pkcs11', 'rsa-pkcs11', 'p256-tpm'] as const;
+/** Of a daemon without issuer: a key with credentials signs no raw octets (S1). */
+const RAW_AGENTS = [
+  ['raw-p256-pkcs11', 'pkcs11', 'ES256'],
+  ['raw-ed25519-pkcs11', 'pkcs11', 'Ed25519'],
+  ['raw-rsa-pkcs11', 'pkcs11', 'RS256'],
+  ['raw-p256-tpm', 'tpm', 'ES256'],
+] as const;
 
+/** @param short the figures and one of each kind, instead of every kind at every number of connections */
 export async function startSubjects(
   dir: string,
   programs: string,
+  short: boolean,
   say: (line: string) => void,
 ): Promise<Subjects> {
   const stops: (() => unknown)[] = [];
@@ -42,24 +55,75 @@ export async function startSubjects(
     for (const each of stops.splice(0).toReversed()) await each();
   };
   try {
-    return { ...(await start(dir, programs, say, stops)), stop };
+    return { ...(await start({ dir, programs, short, say, stops })), stop };
   } catch (thrown) {
     await stop();
     throw thrown;
   }
 }
 
-async function start(
+interface Starting {
+  readonly dir: string;
+  readonly programs: string;
+  readonly short: boolean;
+  readonly say: (line: string) => void;
+  readonly stops: (() => unknown)[];
+}
+
+async function start({ dir, programs, short, say, stops }: Starting): Promise<Omit<Subjects, 'stop'>> {
+  const raw = await startRaw(dir, programs, stops);
+  const sandbox = await startBenchSandbox(join(dir, 'sandbox'), 'full');
+  stops.push(() => sandbox.stop());
+  const composed = await startComposed(join(dir, 'composed'));
+  stops.push(() => composed.stop());
+  const bare = await startLone('bare', await provision(join(dir, 'bare'), { token: true }), BARE);
+  stops.push(() => bare.stop());
+  const local = await startLocal(join(dir, 'local'), stops);
+  say('making agents');
+  for (const [name, backend, algorithm] of AGENTS) await createAgent(sandbox.full, name, backend, algorithm);
+  for (const [name, backend, algorithm] of RAW_AGENTS) await createAgent(local, name, backend, algorithm);
+  await createAgent(bare.subject, 'p256-pkcs11', 'pkcs11', 'ES256');
+
+  const load = (subject: DaemonSubject, agent: string, kind: BenchOperation, connections: number) =>
+    daemonLoad(programs, dir, subject, agent, kind, connections);
+  const { full } = sandbox;
+  const measurements: readonly Measurement[] = [
+    ...raw,
+    ...CONNECTIONS.flatMap((connections) => [
+      load(bare.subject, 'p256-pkcs11', 'http-message', connections),
+      load(full, 'pay-pkcs11', 'http-message', connections),
+      load(full, 'pay-tpm', 'http-message', connections),
+    ]),
+    ...(short ? [8] : CONNECTIONS).flatMap((connections) =>
+      KEYS.flatMap((key) => [
+        load(full, key, 'http-message', connections),
+        load(full, key, 'dpop', connections),
+        load(full, key, 'jwt', connections),
+        load(local, `raw-${key}`, 'raw', connections),
+      ]),
+    ),
+    ...[1, 8].flatMap((connections) =>
+      COMPOSITIONS.map((part) => load(composed.full, `${part}-pkcs11`, 'http-message', connections)),
+    ),
+  ];
+  return {
+    measurements,
+    measureOnce: (context) => measureOnce(context, sandbox),
+    profile: (passes) => profileStages(programs, dir, composed, passes),
+  };
+}
+
+/** The raw loops over token and TPM, and the peers. */
+async function startRaw(
   dir: string,
   programs: string,
-  say: (line: string) => void,
   stops: (() => unknown)[],
-): Promise<Omit<Subjects, 'stop'>> {
+): Promise<readonly Measurement[]> {
   const token = await makeBenchToken(join(dir, 'bench-token'));
-  const rawTpmDir = join(dir, 'raw-tpm');
-  await manufactureSwtpm(rawTpmDir);
-  const rawTpm = await startSwtpm(rawTpmDir);
-  stops.push(() => rawTpm.end('SIGTERM'));
+  const tpmDir = join(dir, 'raw-tpm');
+  await manufactureSwtpm(tpmDir);
+  const tpm = await startSwtpm(tpmDir);
+  stops.push(() => tpm.end('SIGTERM'));
   await mkdir(join(dir, 'ssh'));
   const ssh = await startSshAgent(join(dir, 'ssh'), token);
   stops.push(() => {
@@ -69,41 +133,28 @@ async function start(
   stops.push(() => {
     p11.stop();
   });
-  const sandbox = await startBenchSandbox(join(dir, 'sandbox'));
-  stops.push(() => sandbox.stop());
-  const bare = await startLone('bare', await provision(join(dir, 'bare')), BARE);
-  stops.push(() => bare.stop());
-  say('making agents');
-  for (const [name, backend, algorithm] of AGENTS) await createAgent(sandbox.full, name, backend, algorithm);
-  await createAgent(bare.subject, 'p256-pkcs11', 'pkcs11', 'ES256');
-
-  const load = (
-    subject: DaemonSubject,
-    agent: string,
-    operation: Parameters<typeof daemonLoad>[4],
-    connections: number,
-  ): Measurement => daemonLoad(programs, dir, subject, agent, operation, connections);
-  const { full } = sandbox;
-  const measurements: readonly Measurement[] = [
+  return [
     rawToken(programs, token, 'ecdsa', 1),
     rawToken(programs, token, 'ecdsa', 2),
     rawToken(programs, token, 'eddsa', 2),
     rawToken(programs, token, 'rsa', 2),
-    { name: 'raw esys', run: (seconds) => runRaw(programs, 'esys_sign', [rawTpm.tcti, seconds]) },
+    { name: 'raw esys', run: (seconds) => runRaw(programs, 'esys_sign', [tpm.tcti, seconds]) },
+    {
+      name: 'tpm2-openssl',
+      run: (seconds) => runRaw(programs, 'openssl_sign', ['tpm2', seconds], { TPM2OPENSSL_TCTI: tpm.tcti }),
+    },
+    ssh.measurement(programs, 1),
     ssh.measurement(programs, 8),
+    p11.measurement(programs, 1),
     p11.measurement(programs, 8),
-    ...CONNECTIONS.map((connections) => load(bare.subject, 'p256-pkcs11', 'http-message', connections)),
-    ...CONNECTIONS.map((connections) => load(full, 'pay-pkcs11', 'http-message', connections)),
-    ...CONNECTIONS.map((connections) => load(full, 'pay-tpm', 'http-message', connections)),
-    load(full, 'p256-pkcs11', 'http-message', 8),
-    load(full, 'p256-pkcs11', 'dpop', 8),
-    load(full, 'p256-pkcs11', 'jwt', 8),
-    load(full, 'ed25519-pkcs11', 'http-message', 8),
-    load(full, 'rsa-pkcs11', 'http-message', 8),
-    load(full, 'p256-tpm', 'dpop', 8),
   ];
-  return {
-    measurements,
-    measureOnce: (context) => measureOnce(context, sandbox),
-  };
+}
+
+/** What ships, without issuer, over a TPM and a token of its own. */
+async function startLocal(dir: string, stops: (() => unknown)[]): Promise<DaemonSubject> {
+  const tpm = await startSwtpm(join(dir, 'tpm'));
+  stops.push(() => tpm.end('SIGTERM'));
+  const running = await startLone('full', await provision(dir, { tcti: tpm.tcti, token: true }));
+  stops.push(() => running.stop());
+  return running.subject;
 }

@@ -9,25 +9,14 @@ import { composeDaemon } from '../../src/daemon/compose.ts';
 import { loadConfig } from '../../src/daemon/config.ts';
 import { parseFlags } from '../../src/daemon/flags.ts';
 import { notify } from '../../src/daemon/process-control.ts';
-import type { Recorder } from '../../src/policy/recorder.ts';
-import type { PolicyEngine } from '../../src/policy/verdict.ts';
-
-const PERMIT_ALL: PolicyEngine = {
-  fingerprint: 'bare',
-  mayRawSign: () => true,
-  evaluate: () => ({
-    effect: 'permit',
-    policies: [],
-    obligations: { approval: 'none', charges: [], scopes: [] },
-    observed: [],
-  }),
-};
-
-const RECORD_NOTHING: Recorder = { decision: () => Promise.resolve({ outcome: () => undefined }) };
+import { PERMIT_ALL, RECORD_NOTHING } from './replaced-parts.ts';
 
 const config = loadConfig(parseFlags(process.argv.slice(2)), process.env);
 const logger = createLogger({ name: 'bare', level: 'error' });
-const daemon = await composeDaemon(config, 'bench', logger, { engine: PERMIT_ALL, recorder: RECORD_NOTHING });
+const daemon = await composeDaemon(config, 'bench', logger, {
+  engine: () => PERMIT_ALL,
+  recorder: () => RECORD_NOTHING,
+});
 await daemon.start(new Map());
 notify('READY=1');
 process.on('SIGTERM', () => {

@@ -13,6 +13,15 @@ import { openNotifySocket } from '../../test/support/notify-socket.ts';
 import { call, type DaemonSubject } from './daemon.ts';
 
 const PIN = 'bench-1234';
+const TOKEN = { tokenLabel: 'lone', userPin: PIN, soPin: `${PIN}-so` };
+/** Agents of these names may sign octets that nobody has read. */
+export const RAW_AGENTS = [
+  'raw-p256-pkcs11',
+  'raw-ed25519-pkcs11',
+  'raw-rsa-pkcs11',
+  'raw-p256-tpm',
+] as const;
+const RAW_POLICIES = fileURLToPath(new URL('../policies/raw.cedar', import.meta.url));
 const OWNER_POLICIES = fileURLToPath(new URL('../../policies/owner.cedar', import.meta.url));
 const READY_TIMEOUT_MS = 300_000;
 const POLL_MS = 2;
@@ -29,24 +38,29 @@ export function provisionedAt(dir: string): Provisioned {
   return { dir, configFile: join(dir, 'agentkeyd.toml'), socket: join(dir, 's') };
 }
 
-/** Writes secret, PIN, owner policies and configuration; with `tcti` on that TPM, else on a token of its own. */
-export async function provision(dir: string, tcti?: string): Promise<Provisioned> {
+export interface LoneHardware {
+  /** Of a TPM. */
+  readonly tcti?: string;
+  /** A SoftHSM token of its own. */
+  readonly token?: true;
+}
+
+/** Writes secret, PIN, policies and configuration. */
+export async function provision(dir: string, hardware: LoneHardware): Promise<Provisioned> {
   for (const folder of ['a', 'policy.d']) await mkdir(join(dir, folder), { recursive: true });
   await writeFile(join(dir, 'secret'), randomBytes(32), { mode: 0o600 });
   await writeFile(join(dir, 'pin'), PIN, { mode: 0o600 });
   await copyFile(OWNER_POLICIES, join(dir, 'policy.d', 'owner.cedar'));
-  if (tcti === undefined) {
-    await makeSofthsmToken(join(dir, 'token'), { tokenLabel: 'lone', userPin: PIN, soPin: `${PIN}-so` });
-  }
-  await configure(dir, tcti);
+  await copyFile(RAW_POLICIES, join(dir, 'policy.d', 'raw.cedar'));
+  if (hardware.token === true) await makeSofthsmToken(join(dir, 'token'), TOKEN);
+  await configure(dir, hardware);
   return provisionedAt(dir);
 }
 
 /** Writes the configuration for where the directory is now. */
-export async function configure(dir: string, tcti?: string): Promise<void> {
+export async function configure(dir: string, { tcti, token: hasToken }: LoneHardware): Promise<void> {
   const at = (name: string): string => join(dir, name);
-  const options = { tokenLabel: 'lone', userPin: PIN, soPin: `${PIN}-so` };
-  const token = tcti === undefined ? await makeSofthsmToken(at('token'), options, true) : undefined;
+  const token = hasToken === true ? await makeSofthsmToken(at('token'), TOKEN, true) : undefined;
   const uid = process.getuid?.() ?? 0;
   await writeFile(
     at('agentkeyd.toml'),
@@ -60,7 +74,7 @@ export async function configure(dir: string, tcti?: string): Promise<void> {
         : {
             pkcs11: {
               module: token.module,
-              token_label: 'lone',
+              token_label: TOKEN.tokenLabel,
               softhsm2_conf: token.conf,
               pin: { file: at('pin') },
             },
@@ -75,6 +89,7 @@ export async function configure(dir: string, tcti?: string): Promise<void> {
         create: [{ uids: [uid], names: ['*'] }],
         directory: at('policy.d'),
         jwt_types: ['*'],
+        allow_raw: [...RAW_AGENTS],
       },
     }),
   );

@@ -19,11 +19,15 @@ export interface BenchSandbox {
   readonly description: SandboxDescription;
   readonly full: DaemonSubject;
   readonly issuerPid: number;
+  /** Where the composed daemon writes its profile. */
+  readonly profileFile: string;
   stop(): Promise<void>;
 }
 
-export async function startBenchSandbox(dir: string): Promise<BenchSandbox> {
-  const child = spawn(process.execPath, [MAIN, '--dir', dir], { stdio: ['ignore', 'ignore', 'ignore'] });
+/** @param program in the daemon's place; what ships, unless said */
+export async function startBenchSandbox(dir: string, name: string, program?: string): Promise<BenchSandbox> {
+  const other = program === undefined ? [] : ['--daemon', program];
+  const child = spawn(process.execPath, [MAIN, '--dir', dir, ...other], { stdio: 'ignore' });
   const file = join(dir, 'sandbox.json');
   const deadline = Date.now() + START_TIMEOUT_MS;
   while (!(await exists(file))) {
@@ -39,7 +43,8 @@ export async function startBenchSandbox(dir: string): Promise<BenchSandbox> {
   await call(description.adminSocket, 'POST', '/v1/policy/reload');
   return {
     description,
-    full: { name: 'full', socket: description.socket, pid: description.pids['agentkeyd'] ?? 0 },
+    full: { name, socket: description.socket, pid: description.pids['agentkeyd'] ?? 0 },
+    profileFile: join(dir, 'daemon', 'profile.json'),
     issuerPid: description.pids['agentkey-issuer'] ?? 0,
     async stop() {
       const gone = once(child, 'exit');

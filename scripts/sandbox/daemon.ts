@@ -85,10 +85,14 @@ export async function provisionDaemon(options: SandboxDaemonOptions): Promise<Sa
 }
 
 /** Starts the daemon; it dies with this process, and Ctrl-C in the terminal reaches it only through us. */
-export function startDaemonProcess(daemon: SandboxDaemon, log: number | 'inherit'): DaemonProcess {
+export function startDaemonProcess(
+  daemon: SandboxDaemon,
+  log: number | 'inherit',
+  program = programFile('daemon'),
+): DaemonProcess {
   const child = spawn(
     'setpriv',
-    ['--pdeathsig', 'TERM', process.execPath, programFile('daemon'), '--config', daemon.configFile],
+    ['--pdeathsig', 'TERM', process.execPath, program, '--config', daemon.configFile],
     { stdio: ['ignore', 'ignore', log], detached: true, env: programEnvironment() },
   );
   return {

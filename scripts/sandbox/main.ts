@@ -1,7 +1,8 @@
 #!/usr/bin/env node
 /**
  * `npm run sandbox -- --dir DIR`: a software TPM, a SoftHSM token, an issuer and a daemon enrolled with it,
- * all below DIR, until SIGTERM or Ctrl-C. Started again on the same DIR it goes on with the same keys.
+ * all below DIR, until SIGTERM or Ctrl-C. Started again on the same DIR it goes on with the same keys. `--daemon
+ * FILE` has another program in the daemon's place: the bench tells so what its parts cost.
  */
 import { createHash, randomBytes } from 'node:crypto';
 import { mkdir, open, readFile, rm, writeFile } from 'node:fs/promises';
@@ -30,7 +31,7 @@ const USAGE = 'usage: npm run sandbox -- --dir DIR\n';
 const running: { readonly name: string; readonly stop: () => Promise<void> }[] = [];
 let ending = false;
 
-async function main(dir: string): Promise<void> {
+async function main({ dir, program }: Arguments): Promise<void> {
   const at = (...parts: string[]): string => join(dir, ...parts);
   checkLength(dir, daemonSockets(at('daemon')).adminSocket);
   await mkdir(dir, { recursive: true, mode: 0o700 });
@@ -80,7 +81,7 @@ async function main(dir: string): Promise<void> {
     issuer,
   });
   const daemonLog = await open(at('agentkeyd.log'), 'a', 0o600);
-  const daemonProcess = startDaemonProcess(daemon, daemonLog.fd);
+  const daemonProcess = startDaemonProcess(daemon, daemonLog.fd, program);
   running.push({ name: 'agentkeyd', stop: () => daemonProcess.stop() });
   daemonProcess.child.once('exit', (code) => {
     if (!ending)
@@ -190,22 +191,32 @@ for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) {
   process.on(signal, () => void end(`${signal}, ending`, 0));
 }
 
-const dir = directory();
+const { dir, program } = readArguments();
 try {
-  await main(dir);
+  await main({ dir, program });
 } catch (thrown) {
   await end(thrown instanceof Error ? thrown.message : String(thrown), 1);
 }
 
-/** DIR of the command line; anything else ends the process. */
-function directory(): string {
+interface Arguments {
+  readonly dir: string;
+  /** In place of agentkeyd. */
+  readonly program: string | undefined;
+}
+
+/** What the command line says; anything else than DIR and a program ends the process. */
+function readArguments(): Arguments {
   try {
-    const { values } = parseArgs({ options: { dir: { type: 'string' }, help: { type: 'boolean' } } });
+    const { values } = parseArgs({
+      options: { dir: { type: 'string' }, daemon: { type: 'string' }, help: { type: 'boolean' } },
+    });
     if (values.help === true) {
       process.stdout.write(USAGE);
       process.exit(0);
     }
-    if (values.dir !== undefined && values.dir !== '') return resolve(values.dir);
+    if (values.dir !== undefined && values.dir !== '') {
+      return { dir: resolve(values.dir), program: values.daemon };
+    }
   } catch (thrown) {
     say(thrown instanceof Error ? thrown.message : String(thrown));
   }

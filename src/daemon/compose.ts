@@ -49,10 +49,10 @@ export interface Daemon {
   stop(): Promise<void>;
 }
 
-/** What a measurement leaves out, to tell the cost of the rest. No configuration leads here. */
+/** What a measurement puts in place of what ships, to tell the cost of the rest. No configuration leads here. */
 export interface ReplacedParts {
-  readonly engine?: PolicyEngine;
-  readonly recorder?: Recorder;
+  readonly engine?: (shipped: PolicyEngine) => PolicyEngine;
+  readonly recorder?: (shipped: Recorder) => Recorder;
 }
 
 /** Making a key is rated apart from signing and happens one at a time (S20). */
@@ -159,7 +159,7 @@ class ComposedDaemon implements Daemon {
     });
     this.#authorizer = new Authorizer({
       rules: config.policy,
-      engine: replaced.engine ?? policies.loaded.engine,
+      engine: replaced.engine?.(policies.loaded.engine) ?? policies.loaded.engine,
       authority: this.#authority,
       counters: ledger,
       usage: logs.usage,
@@ -168,7 +168,7 @@ class ComposedDaemon implements Daemon {
       approvedNames: () => approvedNames(config, issuance),
     });
     this.#audit = new AuditRecorder(logs.audit, config.audit.denialsPerMinute);
-    this.#recorder = replaced.recorder ?? this.#audit;
+    this.#recorder = replaced.recorder?.(this.#audit) ?? this.#audit;
     this.#signer = new Signer({
       authorizer: this.#authorizer,
       agents,
@@ -230,7 +230,7 @@ class ComposedDaemon implements Daemon {
   reload(rules: PolicyRules): void {
     const { policies, replaced } = this.#opened;
     const { engine } = policies.reload();
-    this.#authorizer.replace(rules, replaced.engine ?? engine);
+    this.#authorizer.replace(rules, replaced.engine?.(engine) ?? engine);
     this.#rules = rules;
   }
 

@@ -24,7 +24,7 @@ export async function measureAudit({ dir, programs, sizes, rounds, say }: ScaleC
   const file = join(dir, 'audit.http');
   await writeRequests(file, [signRequest(AGENT, 'http-message')]);
   const pristine = join(dir, 'pristine');
-  const made = await provision(pristine);
+  const made = await provision(pristine, { token: true });
   const maker = await startLone('maker', made);
   await createAgent(maker.subject, AGENT, 'pkcs11', 'ES256');
   await maker.stop();
@@ -74,6 +74,6 @@ export async function measureAudit({ dir, programs, sizes, rounds, say }: ScaleC
 /** The whole state of a daemon that does not run, with its configuration for the new place. */
 async function copyOf(from: string, to: string): Promise<Provisioned> {
   await cp(from, to, { recursive: true, preserveTimestamps: true, filter: (path) => !path.endsWith('/s') });
-  await configure(to);
+  await configure(to, { token: true });
   return provisionedAt(to);
 }

@@ -34,7 +34,7 @@ export async function measureTpmAgents(context: ScaleContext): Promise<TpmAgents
   // The daemon keeps the slots of its own TPM filled.
   const rawTpm = await startSwtpm(join(dir, 'raw'));
   try {
-    const daemon = await provision(join(dir, 'd'), tpm.tcti);
+    const daemon = await provision(join(dir, 'd'), { tcti: tpm.tcti });
     const agents = Array.from({ length: count }, (_, number) => `agent-${number}`);
     say(`scale: making ${count} TPM agents`);
     const first = await startLone('agents', daemon);
