@@ -1,40 +1,61 @@
 /** Attested issuances a second on one issuer core: real signatures on both sides, chains that the issuer has seen. */
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { cpuBetween, processCpu } from '../../harness/process-cpu.ts';
-import { writeRequests } from '../../harness/requests.ts';
+import { writeRequests, type LoadRequest } from '../../harness/requests.ts';
 import { spread } from '../../harness/stats.ts';
-import { loadWith } from '../daemon.ts';
+import { call, loadWith, type Load } from '../daemon.ts';
 import type { BenchSandbox } from '../sandbox.ts';
 import type { ScaleContext, Scaled } from './context.ts';
 
-/** Key in the TPM, so that every issuance is certified by the AK. */
-const AGENT = 'p256-tpm';
-/** The daemon renews the credentials of an agent one after the other; the issuer's CPU is what counts. */
-const CONNECTIONS = 2;
+/** Each agent is renewed once: a second renewal within the minute would be answered from the first. */
+const AGENTS_PER_ROUND = 50;
+const CONNECTIONS = 4;
+const MAX_SECONDS = 300;
+const ISSUED_TIMEOUT_MS = 300_000;
 
 /**
  * The issuer's CPU time per issuance, its module hosts' included, and what one core could do in a second by it.
- * The host's TPM is slower than the issuer, so that the rate on the wire tells nothing of the issuer.
+ * The host's TPM, which certifies each key, is slower than the issuer: the rate on the wire tells nothing of the
+ * issuer.
  */
 export async function measureIssuances(
   { dir, programs, rounds, say }: ScaleContext,
   { full, issuerPid }: BenchSandbox,
 ): Promise<Scaled> {
-  const file = join(dir, 'issuances.http');
-  await writeRequests(file, [{ method: 'POST', path: `/v1/agents/${AGENT}/credentials`, body: {} }]);
-  const load = { connections: CONNECTIONS, seconds: 2 };
-  await loadWith(programs, full, file, load);
+  const send = async (requests: readonly LoadRequest[]) => {
+    const file = join(dir, 'issuances.http');
+    await writeRequests(file, requests);
+    const load: Load = { connections: CONNECTIONS, seconds: MAX_SECONDS, maxRequests: requests.length };
+    return loadWith(programs, full, file, load);
+  };
+  const names = Array.from({ length: (rounds + 1) * AGENTS_PER_ROUND }, (_, number) => `issue-${number}`);
+  say(`scale: making ${names.length} agents to issue to`);
+  await send(
+    names.map((name) => ({
+      method: 'POST',
+      path: '/v1/agents',
+      body: { name, backend: 'tpm', algorithm: 'ES256' },
+    })),
+  );
+  await allIssued(full.socket, names);
   const results: { readonly own: number; readonly hosts: number; readonly perS: number }[] = [];
-  for (let round = 1; round <= rounds; round += 1) {
+  for (let round = 0; round <= rounds; round += 1) {
     const before = processCpu(issuerPid);
-    const { requests, opsPerS } = await loadWith(programs, full, file, load);
+    const { requests, opsPerS } = await send(
+      names
+        .slice(round * AGENTS_PER_ROUND, (round + 1) * AGENTS_PER_ROUND)
+        .map((name) => ({ method: 'POST', path: `/v1/agents/${name}/credentials`, body: {} })),
+    );
     const { ownUs, childrenUs } = cpuBetween(before, processCpu(issuerPid));
     const result = { own: ownUs / requests, hosts: childrenUs / requests, perS: opsPerS };
-    results.push(result);
     say(
       `scale ${round}/${rounds}  issuance: issuer CPU ${result.own.toFixed(0)} us and ${result.hosts.toFixed(0)} us in its module hosts; ${opsPerS.toFixed(0)}/s from one host`,
     );
+    // The first is to warm up.
+    if (round > 0) results.push(result);
   }
+  for (const name of names) await call(full.socket, 'DELETE', `/v1/agents/${name}`);
   return {
     spread: spread(results.map(({ own, hosts }) => 1e6 / (own + hosts))),
     details: [
@@ -46,4 +67,19 @@ export async function measureIssuances(
       },
     ],
   };
+}
+
+/** The daemon asks for the credentials of new agents by itself; what is measured begins when it has them. */
+async function allIssued(socket: string, names: readonly string[]): Promise<void> {
+  const deadline = Date.now() + ISSUED_TIMEOUT_MS;
+  const waiting = [...names];
+  for (let name = waiting.at(-1); name !== undefined; name = waiting.at(-1)) {
+    try {
+      await call(socket, 'GET', `/v1/agents/${name}/credentials`);
+      waiting.pop();
+    } catch (thrown) {
+      if (Date.now() > deadline) throw thrown;
+      await delay(200);
+    }
+  }
 }
