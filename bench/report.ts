@@ -96,8 +96,9 @@ ${table(['', 'CPU added, µs', 'p50 added, µs'], [added(results, 'policy', 'bar
 
 ## Where one full signature's time goes
 
-CPU of the composed daemon with everything on, 8 connections. Of the main thread by V8's profiler (self time; libraries
-and the rooms that serve all others count for who calls them), of other threads and module hosts by the kernel.
+CPU of the composed daemon with everything on, 8 connections, as the kernel counts it; the main thread's is divided by
+the shares that V8's profiler sees (self time; libraries and the rooms that serve all others count for who calls
+them).
 
 ${table(['stage', 'µs'], [...stages.map(({ name, us }) => [name, range(us)]), ['**together**', `**${Math.round(stages.reduce((sum, { us }) => sum + us.median, 0))}**`]])}
 

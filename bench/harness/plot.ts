@@ -6,9 +6,9 @@ export interface Bar {
   readonly spread: Spread;
 }
 
-const WIDTH = 720;
+const WIDTH = 760;
 const ROW = 26;
-const LEFT = 250;
+const LEFT = 300;
 const RIGHT = 90;
 
 /** One horizontal bar each: its length is the median, the line across it reaches from minimum to maximum. */

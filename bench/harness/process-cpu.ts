@@ -4,6 +4,8 @@ import { readdirSync, readFileSync } from 'node:fs';
 /** CPU time in microseconds, of all threads that live. */
 export interface ProcessCpu {
   readonly ownUs: number;
+  /** Of those, its main thread's. */
+  readonly mainThreadUs: number;
   /** Of child processes that live: the daemon's module hosts. */
   readonly childrenUs: number;
 }
@@ -11,12 +13,17 @@ export interface ProcessCpu {
 export function processCpu(pid: number): ProcessCpu {
   return {
     ownUs: cpuUs(pid),
+    mainThreadUs: threadCpuUs(pid, pid),
     childrenUs: childrenOf(pid).reduce((sum, child) => sum + cpuUs(child), 0),
   };
 }
 
 export function cpuBetween(before: ProcessCpu, after: ProcessCpu): ProcessCpu {
-  return { ownUs: after.ownUs - before.ownUs, childrenUs: after.childrenUs - before.childrenUs };
+  return {
+    ownUs: after.ownUs - before.ownUs,
+    mainThreadUs: after.mainThreadUs - before.mainThreadUs,
+    childrenUs: after.childrenUs - before.childrenUs,
+  };
 }
 
 /** Resident memory of one process, MiB. */
@@ -25,13 +32,14 @@ export function residentMiB(pid: number): number {
   return Number(match?.[1] ?? Number.NaN) / 1024;
 }
 
-/** First field of schedstat: nanoseconds on a CPU, where /proc/PID/stat counts in hundredths of a second. */
 function cpuUs(pid: number): number {
-  const tasks = `/proc/${pid}/task`;
-  return readdirSync(tasks).reduce((sum, task) => {
-    const [ns = '0'] = (readIfThere(`${tasks}/${task}/schedstat`) ?? '').split(' ');
-    return sum + Number(ns) / 1000;
-  }, 0);
+  return readdirSync(`/proc/${pid}/task`).reduce((sum, task) => sum + threadCpuUs(pid, task), 0);
+}
+
+/** First field of schedstat: nanoseconds on a CPU, where /proc/PID/stat counts in hundredths of a second. */
+function threadCpuUs(pid: number, task: number | string): number {
+  const [ns = '0'] = (readIfThere(`/proc/${pid}/task/${task}/schedstat`) ?? '').split(' ');
+  return Number(ns) / 1000;
 }
 
 function childrenOf(pid: number): readonly number[] {

@@ -25,6 +25,8 @@ export interface SandboxIssuerOptions {
   readonly testRootsFile: string;
   readonly intermediatesFile: string;
   readonly logLevel?: 'debug' | 'info' | 'warn';
+  /** `[limits]` as issuer.toml has it; what the issuer ships with, unless said. */
+  readonly limits?: Readonly<Record<string, number>>;
 }
 
 /** What a daemon and a person need to know about it. */
@@ -87,6 +89,7 @@ export async function provisionIssuer(options: SandboxIssuerOptions): Promise<Sa
     development_grants: true,
     log_level: options.logLevel ?? 'info',
     listen: { address: 'localhost', port },
+    ...(options.limits === undefined ? {} : { limits: options.limits }),
     tls: { certificate_file: tls.certificateFile, key: { file: tls.keyFile } },
     keys: {
       module: token.module,

@@ -25,6 +25,8 @@ import { exists } from './exists.ts';
 const ENROL_TIMEOUT_MS = 60_000;
 /** sun_path holds 108 octets, the last a NUL. */
 const MAX_SOCKET_PATH_OCTETS = 107;
+/** There is one host: no other's share of the issuer is to be kept. */
+const ONE_HOST_LIMITS = { requests_per_host_per_minute: 100_000, issuances_per_host_per_minute: 100_000 };
 const USAGE = 'usage: npm run sandbox -- --dir DIR\n';
 
 /** What was started, newest last; ended in reverse. */
@@ -56,6 +58,7 @@ async function main({ dir, program }: Arguments): Promise<void> {
     userPin: issuerToken.pin,
     testRootsFile: ca.rootFile,
     intermediatesFile: ca.issuerFile,
+    limits: ONE_HOST_LIMITS,
   });
   await writeHosts(issuer.hostsFile, [
     {
