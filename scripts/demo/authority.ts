@@ -18,18 +18,20 @@ export async function showAuthority(
   issuer: DemoIssuer,
   { description, dir }: RunningSandbox,
 ): Promise<void> {
-  const status = new StatusLists({
-    authorities: [{ prefix: `${issuer.url}/v1/status/`, keys: trustedKeys(issuer.statusKeys) }],
-    maxStatusAgeSeconds: 1,
-    fetch: (uri, signal) => fetchPublished(uri, issuer.ca, signal),
-  });
+  // Each asks the issuer anew: most servers keep their copies for a minute.
+  const freshStatus = (): StatusLists =>
+    new StatusLists({
+      authorities: [{ prefix: `${issuer.url}/v1/status/`, keys: trustedKeys(issuer.statusKeys) }],
+      maxStatusAgeSeconds: 300,
+      fetch: (uri, signal) => fetchPublished(uri, issuer.ca, signal),
+    });
   const bank = await startResourceServer(issuer);
-  const shop = await startResourceServer(issuer, chainRules(issuer, status));
+  const shop = await startResourceServer(issuer, chainRules(issuer, freshStatus));
   const operator = connect({ socketPath: description.adminSocket });
   const policies = new PolicySet(operator, join(dir, 'daemon', 'policy.d'));
   try {
     await showPaymentPolicy(client, policies, bank);
-    await showDelegation(agents.tpm, policies, shop, status);
+    await showDelegation(agents.tpm, policies, shop, freshStatus);
     await showAudit(operator);
   } finally {
     operator.close();
@@ -39,7 +41,7 @@ export async function showAuthority(
 }
 
 /** What a server asks of a chain: whose grants count, which scope a payment needs, what it costs, what was revoked. */
-function chainRules(issuer: DemoIssuer, status: StatusLists): DelegationRules {
+function chainRules(issuer: DemoIssuer, freshStatus: () => StatusLists): DelegationRules {
   return {
     roots: [
       {
@@ -52,6 +54,8 @@ function chainRules(issuer: DemoIssuer, status: StatusLists): DelegationRules {
     ],
     requiredScopes: ['payments.write'],
     costs: () => new Map(),
-    status,
+    get status() {
+      return freshStatus();
+    },
   };
 }

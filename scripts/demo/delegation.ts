@@ -25,7 +25,7 @@ export async function showDelegation(
   planner: AgentHandle,
   policies: PolicySet,
   shop: ResourceServer,
-  status: StatusLists,
+  freshStatus: () => StatusLists,
 ): Promise<void> {
   step('Delegation: a sub-agent with a key of its own and a part of its parent’s authority');
   await policies.add('metered', METERED);
@@ -72,7 +72,7 @@ export async function showDelegation(
     codeOf(() => captured(errand, url, payment('1.00'))),
   );
   await refused('what it had signed before, once the issuer has published the end', /revoked/, async () => {
-    await published(link, status);
+    await published(link, freshStatus);
     return send(kept);
   });
 }
@@ -82,10 +82,10 @@ function payment(amount: string): string {
 }
 
 /** Until the issuer's status list says that the link has ended. */
-async function published(link: string, status: StatusLists): Promise<void> {
+async function published(link: string, freshStatus: () => StatusLists): Promise<void> {
   const reference = (decodeJwt(link)['status'] as { readonly status_list: StatusReference }).status_list;
   const deadline = Date.now() + PUBLISHED_WITHIN_MS;
-  while (Date.now() < deadline && (await codeOf(() => status.check(reference))) === undefined) {
+  while (Date.now() < deadline && (await codeOf(() => freshStatus().check(reference))) === undefined) {
     await new Promise((resolve) => setTimeout(resolve, 250));
   }
 }

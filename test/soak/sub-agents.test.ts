@@ -56,6 +56,11 @@ const rows = (): Readonly<Record<string, number>> => {
   }
 };
 
+/** What the soak test measured, for whoever ran it. */
+const report = (figures: Readonly<Record<string, unknown>>): void => {
+  if (IS_SOAK) process.stdout.write(`${JSON.stringify(figures)}\n`);
+};
+
 beforeAll(async () => {
   host = await startGrantedHost({ config: { limits: { agents_per_caller: 20_000 } } });
   await host.agent('planner');
@@ -100,8 +105,10 @@ it(
       () => host.daemon.request('GET', '/v1/status'),
       () => signed >= names.length / 2,
     );
+    const asked = performance.now();
     const ended = await host.daemon.request('POST', '/v1/agents/planner+p/revoke', {});
     revoked = true;
+    const answeredMs = Math.round(performance.now() - asked);
     expect(code(ended)).toBe('done');
     await users;
     expect(new Set(afterwards)).toEqual(new Set(['agent_not_found']));
@@ -110,6 +117,14 @@ it(
       () => host.daemon.request('GET', '/v1/status'),
       () => rows()['doomed_keys'] === 0,
     );
+    const keysGoneMs = Math.round(performance.now() - asked);
+    report({
+      children: names.length,
+      signedBefore: signed,
+      answeredMs,
+      keysGoneMs,
+      refusedAfter: afterwards.length,
+    });
   },
   TIMEOUT_MS,
 );
@@ -143,11 +158,14 @@ it(
     for (let count = 0; count < EPHEMERAL; count += 1) await one();
     await settled();
     const after = { rows: rows(), files: openFiles(pid), memoryMiB: residentMiB(pid) };
+    report({ ephemeral: EPHEMERAL, before, after });
     expect(after.rows).toEqual(before.rows);
     expect(after.files).toBeLessThanOrEqual(before.files + 4);
     expect(after.memoryMiB - before.memoryMiB).toBeLessThan(MAX_GROWTH_MIB);
     await host.daemon.stop();
-    expect(await transientHandles(host.tpm)).toEqual([]);
+    const handles = await transientHandles(host.tpm);
+    report({ ephemeral: EPHEMERAL, handlesAfterStop: handles.length });
+    expect(handles).toEqual([]);
   },
   TIMEOUT_MS,
 );
