@@ -24,6 +24,7 @@ import { LinkSigner } from '../signing/link-signer.ts';
 import type { Signer } from '../signing/signer.ts';
 import { asKeydError } from '../wire/problem.ts';
 import { readProcess, snapshotCgroup } from '../caller/process-info.ts';
+import type { CredentialService } from './credential-service.ts';
 import type { SqliteAgentStore } from './state/agent-store.ts';
 
 export interface ChainOptions {
@@ -46,6 +47,18 @@ export function composeChains({ agents, delegations, issuance, ledger, log }: Ch
     },
     now: Date.now,
   });
+}
+
+/** Agent tokens that the agents directly below an agent have now. */
+export function subAgentTokens(
+  { agents, delegations }: Pick<ChainOptions, 'agents' | 'delegations'>,
+  credentials: Pick<CredentialService, 'forSigning'>,
+  { id }: Agent,
+): readonly string[] {
+  return delegations
+    .childrenOf(id)
+    .flatMap(({ agentId }) => agents.find(agentId) ?? [])
+    .flatMap((child) => credentials.forSigning(child)?.agentToken ?? []);
 }
 
 /** What the issuer that this host is enrolled with signs grants with. A development grant counts if it gives one. */

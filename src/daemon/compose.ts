@@ -25,7 +25,12 @@ import { asKeydError } from '../wire/problem.ts';
 import { Anchoring } from './anchoring.ts';
 import { attestationFacts } from './attestation-facts.ts';
 import { approvedNames, composeIssuance, issuerAuthorities } from './compose-issuance.ts';
-import { composeChains, composeDelegations, type DelegationRooms } from './compose-delegations.ts';
+import {
+  composeChains,
+  composeDelegations,
+  subAgentTokens,
+  type DelegationRooms,
+} from './compose-delegations.ts';
 import { readSecret } from './config-host.ts';
 import type { DaemonConfig } from './config.ts';
 import { CredentialService } from './credential-service.ts';
@@ -283,12 +288,10 @@ class ComposedDaemon implements Daemon {
     return {
       identity: () => this.#issuance?.identity(),
       credentials: (agent) => this.#credentials.forSigning(agent),
-      chain: (agent) => {
-        const held = this.#chains.of(agent);
-        if (held === undefined) return undefined;
-        return { tokens: held.tokens, expiresAtMs: held.chain.expiresAtSeconds * 1000 };
-      },
+      chain: (agent) => this.#chains.presented(agent),
       issuerAuthorities: () => issuerAuthorities(this.#opened.config, this.#issuance),
+      personServers: this.#opened.config.personServers,
+      subAgentTokens: (agent) => subAgentTokens(this.#opened.state, this.#credentials, agent),
       deadlineMs: this.#opened.config.queue.deadlineMs,
       now: Date.now,
       randomOctets: pooledRandomOctets(),

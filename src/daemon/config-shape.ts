@@ -215,6 +215,12 @@ export function configShape(host: ConfigHost) {
         denials_per_minute: optional(integer({ min: 1, max: 100_000 })),
       }),
     ),
+    aauth: optional(
+      object({
+        /** Sub-agents sign nothing for them: their parents speak with them. */
+        person_servers: optional(array(origin, { max: 256 })),
+      }),
+    ),
     /** Servers whose signed answers may lower what a signature cost. */
     resource: optional(array(object({ origin, key_file: readable }), { max: 256 })),
   });

@@ -51,6 +51,8 @@ export interface DaemonConfig {
     readonly reserveOctets: number;
     readonly denialsPerMinute: number;
   };
+  /** Origins of AAuth person servers. */
+  readonly personServers: readonly string[];
   /** Servers whose signed answers may lower a cost. */
   readonly resources: readonly { readonly origin: string; readonly keyFile: string }[];
 }
@@ -226,6 +228,7 @@ function assemble(
       reserveOctets: given.audit?.reserve_octets ?? 4_194_304,
       denialsPerMinute: given.audit?.denials_per_minute ?? 60,
     },
+    personServers: given.aauth?.person_servers ?? [],
     resources: (given.resource ?? []).map(({ origin, key_file: keyFile }) => ({ origin, keyFile })),
   };
 }

@@ -5,6 +5,7 @@ import { canonicalJson } from '../wire/jcs.ts';
 import { asKeydError, KeydError } from '../wire/problem.ts';
 import type { Agent, AgentStore } from './agent.ts';
 import type { Delegation, DelegationStore } from './delegation.ts';
+import type { PresentedChain } from './draft.ts';
 
 export interface AgentChainsOptions {
   readonly agents: Pick<AgentStore, 'find'>;
@@ -60,6 +61,12 @@ export class AgentChains {
   of(agent: Agent): HeldChain | undefined {
     const delegation = this.#options.delegations.find(agent.id);
     return delegation === undefined ? this.#ofRoot(agent) : this.#ofSubAgent(agent, delegation);
+  }
+
+  /** As `of`, as far as it is presented to others. */
+  presented(agent: Agent): PresentedChain | undefined {
+    const held = this.of(agent);
+    return held && { tokens: held.tokens, expiresAtMs: held.chain.expiresAtSeconds * 1000 };
   }
 
   /** @throws KeydError `delegation_refused` for a chain that no verifier would take */

@@ -40,6 +40,10 @@ export interface DraftContext {
   readonly approvalEndsAtMs?: number;
   /** `host` or `host:port` of the issuer: nothing is signed for it (S1). */
   readonly issuerAuthorities: readonly string[];
+  /** Origins of AAuth person servers: no sub-agent speaks with one itself. */
+  readonly personServers: readonly string[];
+  /** Agent tokens that the agents directly below an agent have now. */
+  readonly subAgentTokens: (agent: Agent) => readonly string[];
   /** Milliseconds since the epoch. */
   readonly nowMs: number;
   /** How long hardware may be waited for. */
@@ -55,6 +59,10 @@ export interface DraftContextSources {
   /** Of agents that were granted something. @throws KeydError `delegation_*`, `credential_unavailable` */
   readonly chain?: (agent: Agent) => PresentedChain | undefined;
   readonly issuerAuthorities: () => readonly string[];
+  /** By configuration; none unless given. */
+  readonly personServers?: readonly string[];
+  /** Where agents have sub-agents. */
+  readonly subAgentTokens?: (agent: Agent) => readonly string[];
   readonly deadlineMs: number;
   readonly now: () => number;
   readonly randomOctets: (count: number) => Uint8Array;
@@ -68,6 +76,8 @@ export function draftContext(sources: DraftContextSources, agent: Agent): DraftC
     credentials: sources.credentials(agent),
     chain: sources.chain?.(agent),
     issuerAuthorities: sources.issuerAuthorities(),
+    personServers: sources.personServers ?? [],
+    subAgentTokens: sources.subAgentTokens ?? (() => []),
     nowMs: sources.now(),
     deadlineMs: sources.deadlineMs,
     randomOctets: sources.randomOctets,

@@ -8,7 +8,6 @@ import {
   normalLine,
   type ReadContent,
 } from '../policy/typed-parameters.ts';
-import { parseAgentName } from '../wire/agent-name.ts';
 import { algorithmEntry } from '../wire/algorithms.ts';
 import { contentDigest } from '../wire/content-digest.ts';
 import { WIT_HEADER } from '../wire/credential-claims.ts';
@@ -26,6 +25,7 @@ import { DELEGATION_CHAIN_HEADER, profileEntry, wimseAudience, type Profile } fr
 import type { HttpMessageReply, HttpMessageRequest } from '../wire/socket/signing.ts';
 import { serializeItem, serializeMember, SfToken, type SfBareItem } from '../wire/structured-fields.ts';
 import { parseTargetUri, type TargetUri } from '../wire/target-uri.ts';
+import { checkAauthCall } from './aauth-sub-agents.ts';
 import { checkCarriedTokens } from './bound-token.ts';
 import { issuedAtSeconds } from './daemon-time.ts';
 import { expirySeconds, freshNonce, propose, type Draft, type DraftContext } from './draft.ts';
@@ -54,6 +54,7 @@ export function draftHttpMessage(
   checkAlgorithm(context);
   const read = messageContent(request.headers, request.body);
   const { content, lines } = read;
+  if (request.profile === 'aauth') checkAauthCall(context, target, jsonBody(read));
   const added = daemonHeaders(context, request, read);
   const components = messageComponents(request.profile, [...lines, ...added], content, request.components);
   checkCallerHeaders(lines, {
@@ -107,6 +108,12 @@ function checkAlgorithm({ agent }: DraftContext): void {
   }
 }
 
+/** Octets of a body of a JSON type. */
+function jsonBody({ content, lines }: ReadContent): Uint8Array | undefined {
+  if (content.kind !== 'octets') return undefined;
+  return /[/+]json$/.test(messageMediaType(lines.map(normalLine)) ?? '') ? content.octets : undefined;
+}
+
 function daemonHeaders(
   context: DraftContext,
   request: HttpMessageRequest,
@@ -132,13 +139,7 @@ function daemonHeaders(
 }
 
 /** Signature-Key of the scheme jwt (draft-hardt-httpbis-signature-key): the agent token, whose cnf is this key. */
-function signatureKey({ agent, credentials }: DraftContext): string {
-  if (parseAgentName(agent.name).depth > 1) {
-    throw new KeydError(
-      'invalid_name',
-      'AAuth has no name for a sub-agent of a sub-agent; use the profile rfc9421',
-    );
-  }
+function signatureKey({ credentials }: DraftContext): string {
   const token = credentials?.agentToken;
   if (token === undefined) {
     throw new KeydError(

@@ -39,10 +39,27 @@ export function verifyAgentToken(
     ...clock,
   });
   if (token.claims['dwk'] !== AGENT_TOKEN_DWK) refuse(`has not the dwk ${AGENT_TOKEN_DWK}`);
-  const [, , domain] = AGENT_ID.exec(token.subject) ?? [];
-  if (domain !== issuer.domain) refuse(`has a sub that is no agent of ${issuer.domain}`);
+  const [, local, domain] = AGENT_ID.exec(token.subject) ?? [];
+  if (local === undefined || domain !== issuer.domain) {
+    return refuse(`has a sub that is no agent of ${issuer.domain}`);
+  }
+  checkParent(token.claims['parent_agent'], local, domain);
   if (typeof token.claims['jti'] !== 'string') refuse('has no jti');
   return token;
+}
+
+/**
+ * A sub-agent is named `<parent>+<name>` and says whose it is; AAuth knows one level of them. Who serves an agent
+ * and not those it makes can tell by the claim.
+ */
+function checkParent(parent: unknown, local: string, domain: string): void {
+  const [above = '', ...below] = local.split('+');
+  if (below.length === 0) {
+    if (parent !== undefined) refuse('has a parent_agent, and its sub is no sub-agent');
+    return;
+  }
+  if (below.length > 1 || below.includes('') || above === '') refuse('has a sub that AAuth does not know');
+  if (parent !== `aauth:${above}@${domain}`) refuse('has not the parent_agent that its sub is named after');
 }
 
 function refuse(reason: string): never {

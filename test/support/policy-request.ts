@@ -70,6 +70,8 @@ function contextOf(situation: Situation): DraftContext {
     identity: IDENTITY,
     credentials: undefined,
     issuerAuthorities: ['issuer.example'],
+    personServers: [],
+    subAgentTokens: () => [],
     nowMs: situation.nowMs ?? THURSDAY,
     deadlineMs: 10_000,
     randomOctets: randomBytes,

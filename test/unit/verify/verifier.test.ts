@@ -442,6 +442,24 @@ describe('credentials', () => {
     ['from an issuer with another spelling', { claims: { iss: 'https://ap.example/' } }],
     ['naming an agent of another domain', { claims: { sub: 'aauth:planner@evil.example' } }],
     ['without sub', { claims: { sub: undefined } }],
+    ['of a sub-agent without its parent', { claims: { sub: 'aauth:host1.a+w@ap.example' } }],
+    [
+      'of a sub-agent with another parent',
+      { claims: { sub: 'aauth:host1.a+w@ap.example', parent_agent: 'aauth:host1.b@ap.example' } },
+    ],
+    [
+      'of a sub-agent of another domain’s agent',
+      { claims: { sub: 'aauth:host1.a+w@ap.example', parent_agent: 'aauth:host1.a@evil.example' } },
+    ],
+    [
+      'of a sub-agent of a sub-agent',
+      { claims: { sub: 'aauth:host1.a+w+x@ap.example', parent_agent: 'aauth:host1.a+w@ap.example' } },
+    ],
+    [
+      'of a sub-agent without a name',
+      { claims: { sub: 'aauth:host1.a+@ap.example', parent_agent: 'aauth:host1.a@ap.example' } },
+    ],
+    ['with a parent, of no sub-agent', { claims: { parent_agent: 'aauth:host1.planner@ap.example' } }],
     ['without jti', { claims: { jti: 7 } }],
     ['with another dwk', { claims: { dwk: 'aauth-person.json' } }],
     ['of another typ', { header: { typ: 'aa-auth+jwt' } }],
@@ -469,6 +487,11 @@ describe('credentials', () => {
     ],
   ])('an agent token %s: refused', async (_what, options) => {
     expect(await withToken(token(options))).toBe('verification_failed');
+  });
+
+  it('an agent token of a sub-agent that names its parent is accepted', async () => {
+    const claims = { sub: 'aauth:host1.a+w@ap.example', parent_agent: 'aauth:host1.a@ap.example' };
+    expect(await withToken(token({ claims }))).toBeUndefined();
   });
 
   it('an agent token by another key under the pinned kid: refused', async () => {
