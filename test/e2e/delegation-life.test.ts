@@ -67,7 +67,7 @@ async function payment(agent: AgentHandle, amount = 5): Promise<ReceivedRequest>
   let sent: ReceivedRequest | undefined;
   const spy: typeof fetch = (url, init) => {
     const headers = [...new Headers(init?.headers)];
-    const { host, pathname } = new URL(String(url));
+    const { host, pathname } = new URL(url instanceof Request ? url.url : url);
     sent = {
       method: 'POST',
       url: pathname,
