@@ -50,6 +50,6 @@ function text(value: unknown): readonly string[] {
 }
 
 /** What a caller chose must not steer a terminal. */
-function shown(line: string): string {
+export function shown(line: string): string {
   return line.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, '\uFFFD');
 }

@@ -6,6 +6,7 @@ import { asKeydError, type KeydError } from '../wire/problem.ts';
 import { addAgentCommands } from './agent-commands.ts';
 import { addAuditCommands } from './audit-commands.ts';
 import { seconds } from './arguments.ts';
+import { addBudgetCommands } from './budget-commands.ts';
 import { addCompletionCommand } from './completion.ts';
 import type { GlobalOptions, Streams } from './context.ts';
 import { EXIT, exitCodeOf } from './exit-codes.ts';
@@ -44,6 +45,7 @@ export function buildProgram(streams: Streams): Command {
   addAgentCommands(program, streams);
   addSignCommands(program, streams);
   addPolicyCommands(program, streams);
+  addBudgetCommands(program, streams);
   addAuditCommands(program, streams);
   addCompletionCommand(program, streams);
   for (const command of descendants(program)) command.copyInheritedSettings(program).exitOverride();

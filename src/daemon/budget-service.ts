@@ -4,14 +4,15 @@ import type { Caller } from '../caller/caller.ts';
 import { callerShare } from '../caller/caller.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import { requireAction, type ActionGate } from '../policy/require-action.ts';
-import type { AuthoritySource } from '../policy/authority.ts';
+import type { AgentAuthority, AuthoritySource } from '../policy/authority.ts';
 import { agentFacts, type Agent, type AgentStore } from '../signing/agent.ts';
 import { delegationAccount, type DelegationStore } from '../signing/delegation.ts';
 import { toppedUp } from '../signing/delegation-terms.ts';
 import type { LinkRenewer } from '../signing/link-renewer.ts';
 import type { BudgetApi } from '../socket/services.ts';
 import { KeydError } from '../wire/problem.ts';
-import type { BudgetView, TopUpRequest } from '../wire/socket/budget.ts';
+import type { BudgetHistoryView, BudgetView, TopUpRequest } from '../wire/socket/budget.ts';
+import { amountView, historyView } from './budget-views.ts';
 
 export interface BudgetServiceOptions extends ActionGate {
   readonly agents: Pick<AgentStore, 'find'>;
@@ -48,7 +49,9 @@ export class BudgetService implements BudgetApi {
    */
   async topUp(caller: Caller, idOrName: string, request: TopUpRequest): Promise<readonly BudgetView[]> {
     const agent = this.#find(idOrName);
-    const action = { action: 'budget-top-up', agent: agentFacts(agent) } as const;
+    const unit = `${request.unit}.${request.decimals}`;
+    const amount = BigInt(request.amount);
+    const action = { action: 'budget-top-up', agent: agentFacts(agent), unit, amount } as const;
     return requireAction(this.#options, caller, action, async () => {
       const { delegations, ledger, links } = this.#options;
       const delegation = delegations.find(agent.id);
@@ -58,12 +61,35 @@ export class BudgetService implements BudgetApi {
           `${agent.name} has its budget from its grant: the issuer’s hosts.toml sets that`,
         );
       }
-      const unit = `${request.unit}.${request.decimals}`;
-      const amount = BigInt(request.amount);
       // The link first: what it says and the ledger does not have can not be spent.
       await links.reterm(agent, toppedUp(delegation.terms, unit, amount));
       await ledger.topUp(delegationAccount(agent.id), new Map([[unit, amount]]));
       return this.#view(agent);
+    });
+  }
+
+  /**
+   * What became of the agent's budget. Of other agents that spend from it, their calls are shown to who may see them.
+   * @throws KeydError `agent_not_found`, `policy_denied`, `no_grant`, `delegation_*`, `ledger_unavailable`
+   */
+  async history(
+    caller: Caller,
+    idOrName: string,
+    before: number | undefined,
+    limit: number,
+  ): Promise<BudgetHistoryView> {
+    const agent = this.#find(idOrName);
+    const action = { action: 'budget-read', agent: agentFacts(agent) } as const;
+    return requireAction(this.#options, caller, action, async () => {
+      const { agents, authorizer, ledger } = this.#options;
+      const { account, grantId } = this.#held(agent);
+      const page = await ledger.history({ account, grantId, agentId: agent.id, before, limit });
+      return historyView(page, (id) => {
+        const other = id === agent.id ? agent : agents.find(id);
+        const isSeen =
+          other !== undefined && (id === agent.id || authorizer.maySee(caller, agentFacts(other)));
+        return isSeen ? other.name : undefined;
+      });
     });
   }
 
@@ -85,22 +111,26 @@ export class BudgetService implements BudgetApi {
   }
 
   #view(agent: Agent): readonly BudgetView[] {
-    const { authority, ledger } = this.#options;
-    const held = authority.of(agentFacts(agent));
-    if (held === undefined) throw new KeydError('no_grant', `${agent.name} has no grant of its principal`);
-    const leases = ledger.leases(held.account);
-    return ledger.budgets(held.account).map(({ unit, amount, spent, reserved, allocated }) => {
-      const dot = unit.lastIndexOf('.');
+    const { ledger } = this.#options;
+    const { account } = this.#held(agent);
+    const leases = ledger.leases(account);
+    const held = ledger.reserved(account);
+    return ledger.budgets(account).map(({ unit, amount, spent, allocated }) => {
+      const reserved = held.get(unit) ?? 0n;
       return {
-        unit: unit.slice(0, dot),
-        decimals: Number(unit.slice(dot + 1)),
-        amount: String(amount),
-        spent: String(spent),
+        ...amountView(unit, amount),
+        spent: String(spent - reserved),
         reserved: String(reserved),
         allocated: String(allocated),
         lease: String(leases.get(unit) ?? 0n),
       };
     });
+  }
+
+  #held(agent: Agent): AgentAuthority {
+    const held = this.#options.authority.of(agentFacts(agent));
+    if (held === undefined) throw new KeydError('no_grant', `${agent.name} has no grant of its principal`);
+    return held;
   }
 
   #find(idOrName: string): Agent {

@@ -56,7 +56,6 @@ export class Book {
         unit: key.slice(prefix.length),
         amount,
         spent,
-        reserved: 0n,
         allocated,
       }));
   }

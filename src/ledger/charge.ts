@@ -31,13 +31,14 @@ export interface Payer {
   readonly account: string;
   readonly grantId: string;
   readonly agentId: string;
+  /** What is signed, in a few words: for the history, and for nothing else. At most 512 characters. */
+  readonly call?: string;
 }
 
 export interface BudgetState {
   readonly unit: UnitName;
   readonly amount: bigint;
   readonly spent: bigint;
-  readonly reserved: bigint;
   /** Given on to sub-agents. */
   readonly allocated: bigint;
 }

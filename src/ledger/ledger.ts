@@ -3,21 +3,23 @@
  * one step; a reservation counts as spent from the moment it is made, so that a crash can only lose, never gain.
  */
 import { randomUUID } from 'node:crypto';
-import { existsSync } from 'node:fs';
 import { openJournal, type Journal, type JournalStep } from '../base/journal.ts';
 import type { AnchoredHeads } from '../wire/audit-anchor.ts';
-import { asKeydError, KeydError } from '../wire/problem.ts';
+import { KeydError } from '../wire/problem.ts';
 import { Book } from './book.ts';
 import type { BudgetState, Charge, Payer, Reservation } from './charge.ts';
+import { Compaction, findBase } from './compaction.ts';
 import type { AnchorProof, EpochCounter } from './epoch-counter.ts';
 import { Epochs, type AuditHead } from './epochs.ts';
 import { requireCovered } from './covered.ts';
 import { HashChain } from './hash-chain.ts';
 import { LedgerHealth } from './health.ts';
+import { readHistory, type HistoryPage, type HistoryQuery } from './history.ts';
 import { leaseOf } from './lease.ts';
 import { budgetKey, limitKey } from './purse-key.ts';
-import { amountsOf, decodeRecord, encodeRecord, type LedgerRecord } from './records.ts';
-import { findSnapshot, restore, snapshotOf } from './snapshot.ts';
+import { amountsOf, decodeRecord, encodeRecord, LEDGER_JOURNAL, type LedgerRecord } from './records.ts';
+import { restore, returnRecord } from './snapshot.ts';
+import { UnderWay } from './under-way.ts';
 
 export interface LedgerOptions {
   readonly directory: string;
@@ -47,9 +49,8 @@ export interface LedgerState {
   readonly fault: KeydError | undefined;
 }
 
-const JOURNAL = 'ledger';
-/** A second's reading at a start. */
-const COMPACT_AFTER = 50_000;
+/** Small, because a page of history reads a whole one. */
+const SEGMENT_OCTETS = 1024 * 1024;
 const NO_AUDIT: AuditHead = { root: '', size: 0 };
 
 /** @throws KeydError `ledger_unavailable` for a journal that can not be read */
@@ -59,7 +60,8 @@ export async function openLedger(options: LedgerOptions): Promise<Ledger> {
   const base = findBase(options.directory);
   const journal = await openJournal({
     directory: options.directory,
-    name: JOURNAL,
+    name: LEDGER_JOURNAL,
+    maxSegmentOctets: SEGMENT_OCTETS,
     failure: 'ledger_unavailable',
     from: base.first,
     ...(options.fault === undefined ? {} : { fault: options.fault }),
@@ -74,15 +76,19 @@ export async function openLedger(options: LedgerOptions): Promise<Ledger> {
       chain.add(octets);
     },
   });
-  const ledger = new Ledger(options, journal, book, chain);
+  const compaction = new Compaction(options, journal, base);
   // What a crash kept from being removed.
-  if (base.end > 0) await ledger.removeBefore(base.first);
+  await compaction.removeOld();
+  const ledger = new Ledger(options, { journal, book, chain, compaction });
   await ledger.health.compareWithin(options.startTimeoutMs);
   return ledger;
 }
 
-function findBase(directory: string): { readonly first: number; readonly end: number } {
-  return existsSync(directory) ? findSnapshot(directory, JOURNAL) : { first: 0, end: 0 };
+interface Opened {
+  readonly journal: Journal;
+  readonly book: Book;
+  readonly chain: HashChain;
+  readonly compaction: Compaction;
 }
 
 export class Ledger {
@@ -91,23 +97,19 @@ export class Ledger {
   readonly #journal: Journal;
   readonly #book: Book;
   readonly #chain: HashChain;
+  readonly #compaction: Compaction;
   readonly #epochs: Epochs;
+  readonly #directory: string;
   readonly #now: () => number;
-  readonly #compactAfter: number;
-  readonly #onProblem: (error: KeydError) => void;
-  /** Settled once what the last snapshot replaced is gone, or could not be removed. */
-  #compacted: Promise<void> = Promise.resolve();
-  /** Index of the record that the next snapshot waits for. */
-  #compactAt: number;
+  readonly #underWay = new UnderWay();
 
-  constructor(options: LedgerOptions, journal: Journal, book: Book, chain: HashChain) {
+  constructor(options: LedgerOptions, { journal, book, chain, compaction }: Opened) {
     this.#journal = journal;
     this.#book = book;
     this.#chain = chain;
+    this.#compaction = compaction;
+    this.#directory = options.directory;
     this.#now = options.now ?? Date.now;
-    this.#compactAfter = options.compactAfter ?? COMPACT_AFTER;
-    this.#compactAt = journal.length + this.#compactAfter;
-    this.#onProblem = options.onProblem ?? (() => undefined);
     this.#epochs = new Epochs({
       book,
       write: (record) => this.#write(record),
@@ -139,6 +141,17 @@ export class Ledger {
 
   budgets(account: string): readonly BudgetState[] {
     return this.#book.budgets(account);
+  }
+
+  /** What signatures under way hold of this account, by unit: part of what is spent, and may yet come back. */
+  reserved(account: string): ReadonlyMap<string, bigint> {
+    return this.#underWay.of(account);
+  }
+
+  /** What became of an account, the newest first, a page at a time. @throws KeydError `ledger_unavailable` */
+  async history(query: HistoryQuery): Promise<HistoryPage> {
+    await this.#journal.flush();
+    return readHistory(this.#directory, this.#journal.length, query);
   }
 
   /** What the present epoch may still cost this account at a crash, by unit. */
@@ -176,7 +189,10 @@ export class Ledger {
       id,
       take: amountsOf(take),
       ...(limits.size === 0 ? {} : { limits: amountsOf(limits) }),
+      agent: payer.agentId,
+      ...(payer.call === undefined ? {} : { call: payer.call }),
     });
+    this.#underWay.begin(id, take);
     const durable = isLeased
       ? written
       : Promise.all([written, this.#epochs.require(take)]).then(() => undefined);
@@ -186,8 +202,11 @@ export class Ledger {
       id,
       charges,
       durable,
-      commit: () => undefined,
+      commit: () => {
+        this.#underWay.end(id);
+      },
       release: () => {
+        this.#underWay.end(id);
         this.#give('release', id, take);
       },
     };
@@ -255,7 +274,7 @@ export class Ledger {
     const due = [...this.#book.closing].filter(([, at]) => at <= now).map(([account]) => account);
     const hasChildren = (account: string): boolean => [...this.#book.parents.values()].includes(account);
     for (const account of due) {
-      if (!hasChildren(account)) await this.#write({ t: 'return', at: now, account });
+      if (!hasChildren(account)) await this.#write(returnRecord(this.#book, account, now));
     }
     this.#book.prune(now);
   }
@@ -277,7 +296,7 @@ export class Ledger {
       if (this.health.fault === undefined && this.#book.epoch.leases.size > 0)
         await this.#epochs.closeCleanly();
     } finally {
-      await this.#compacted;
+      await this.#compaction.done();
       await this.#journal.close();
     }
   }
@@ -313,34 +332,8 @@ export class Ledger {
     this.#book.apply(record);
     this.#chain.add(octets);
     const { durable } = this.#journal.append(octets);
-    if (this.#journal.length >= this.#compactAt) this.#compact();
+    this.#compaction.after(this.#book, this.#chain, this.#time());
     return durable;
-  }
-
-  /** Begins a segment with all that the records so far come to, and removes them once that is durable. */
-  #compact(): void {
-    const first = this.#journal.length;
-    this.#journal.startSegment();
-    const written = snapshotOf(this.#book, this.#chain.head(), this.#time()).map((record) => {
-      const octets = encodeRecord(record);
-      this.#chain.add(octets);
-      return this.#journal.append(octets).durable;
-    });
-    this.#compactAt = this.#journal.length + this.#compactAfter;
-    this.#compacted = Promise.all(written).then(
-      () => this.removeBefore(first),
-      // Whoever waits for a record is told that the journal is broken.
-      () => undefined,
-    );
-  }
-
-  /** Used by `openLedger`. What can not be removed is left, and told. */
-  async removeBefore(index: number): Promise<void> {
-    try {
-      await this.#journal.removeBefore(index);
-    } catch (thrown) {
-      this.#onProblem(asKeydError(thrown));
-    }
   }
 
   /** A clock that was set back opens no window a second time. */

@@ -12,6 +12,24 @@ export function limitKey(charge: Extract<Charge, { kind: 'limit' }>, payer: Paye
   return `limit:${charge.policy}|${whose}|${window}|${charge.unit}`;
 }
 
+/** A limit as its purse's key names it. */
+export interface LimitName {
+  readonly policy: string;
+  /** `grant:` or `agent:` and the id. */
+  readonly whose: string;
+  readonly window: Window;
+  readonly unit: string;
+}
+
+/** Undefined for the key of a budget. */
+export function limitOf(key: string): LimitName | undefined {
+  const [, policy, whose, window, unit] =
+    /^limit:([^|]+)\|((?:grant|agent):[^|]+)\|(minute|hour|day|lifetime):\d+\|([^|]+)$/.exec(key) ?? [];
+  return policy === undefined || whose === undefined || window === undefined || unit === undefined
+    ? undefined
+    : { policy, whose, window: window as Window, unit };
+}
+
 const WINDOW_MS: Readonly<Record<Exclude<Window, 'lifetime'>, number>> = {
   minute: 60_000,
   hour: 3_600_000,

@@ -12,6 +12,9 @@ import {
 } from '../wire/check.ts';
 import { parseStrictJson } from '../wire/strict-json.ts';
 
+/** First part of the names of its files. */
+export const LEDGER_JOURNAL = 'ledger';
+
 const LIMITS = { maxDepth: 5, maxOctets: 1024 * 1024 } as const;
 const amount = text({ maxLength: 40, pattern: /^(?:0|[1-9]\d*)$/ });
 const name = text({ maxLength: 1024 });
@@ -32,7 +35,14 @@ const allocate = object({
 });
 /** From `releaseAt` on what is left goes back to the parent. */
 const close = object({ t: oneOf(['close']), at: time, account: name, releaseAt: time });
-const returned = object({ t: oneOf(['return']), at: time, account: name });
+const returned = object({
+  t: oneOf(['return']),
+  at: time,
+  account: name,
+  /** To whom, and how much: for the history. What counts is what the account has at this point. */
+  parent: optional(name),
+  give: optional(amounts),
+});
 const reserve = object({
   t: oneOf(['reserve']),
   at: time,
@@ -40,6 +50,9 @@ const reserve = object({
   take: amounts,
   /** Limits that come into being with this reservation, and their amounts. */
   limits: optional(amounts),
+  /** Of which agent's key, and for what: for the history. */
+  agent: optional(name),
+  call: optional(name),
 });
 /** What is given back of a reservation; all of it where hardware was never asked. */
 const release = object({ t: oneOf(['release', 'settle']), at: time, id: name, give: amounts });

@@ -69,21 +69,40 @@ export function restore(book: Book, record: LedgerRecord): void {
 }
 
 /**
- * Index of the newest whole snapshot that begins a segment, and of the record after it; both 0 where the journal
- * is whole from its beginning.
+ * Index of the newest whole snapshot that begins a segment, of the record after it, and of the snapshot before
+ * it; all 0 where the journal is whole from its beginning.
  * @throws KeydError `ledger_unavailable` where neither is there
  */
 export function findSnapshot(
   directory: string,
   name: string,
-): { readonly first: number; readonly end: number } {
+): { readonly first: number; readonly end: number; readonly before: number } {
   const segments = listSegments(directory, name);
+  let newest: { readonly first: number; readonly end: number } | undefined;
   for (const { file, first } of segments.toReversed()) {
     const parts = wholeParts(join(directory, file));
-    if (parts !== undefined) return { first, end: first + 1 + parts };
+    if (parts === undefined) continue;
+    if (newest !== undefined) return { ...newest, before: first };
+    newest = { first, end: first + 1 + parts };
   }
-  if ((segments[0]?.first ?? 0) === 0) return { first: 0, end: 0 };
+  const isWhole = (segments[0]?.first ?? 0) === 0;
+  if (newest !== undefined) return { ...newest, before: isWhole ? 0 : newest.first };
+  if (isWhole) return { first: 0, end: 0, before: 0 };
   throw new KeydError('ledger_unavailable', `${directory} has neither its beginning nor a snapshot`);
+}
+
+/** What an account that ends gives back, and to whom. */
+export function returnRecord(book: Book, account: string, at: number): LedgerRecord {
+  const parent = book.parents.get(account);
+  const left = book
+    .budgets(account)
+    .map(({ unit, amount, spent, allocated }) => [unit, amount - spent - allocated] as const);
+  return {
+    t: 'return',
+    at,
+    account,
+    ...(parent === undefined ? {} : { parent, give: amountsOf(left.filter(([, amount]) => amount >= 0n)) }),
+  };
 }
 
 /** How many parts the snapshot at the beginning of a segment has; undefined where there is no whole one. */

@@ -8,6 +8,7 @@ import type { Caller } from '../caller/caller.ts';
 import { asKeydError, KeydError } from '../wire/problem.ts';
 import type { Intent } from '../wire/socket/intent.ts';
 import type { AgentAuthority, AuthoritySource } from './authority.ts';
+import { callInWords } from './call-in-words.ts';
 import type { Counters, Reservation, UsageHistory } from './counters.ts';
 import {
   judgeAction,
@@ -247,7 +248,7 @@ export class Authorizer {
       }
     }
     try {
-      const reservation = this.#reserve(proposal.agent, authority, charges);
+      const reservation = this.#reserve(proposal, authority, charges);
       return { decision, authority, grant: this.#grants.mint(caller, proposal, decision), reservation };
     } catch (thrown) {
       const denied = this.#decision('deny', decision.policies, decision.observed);
@@ -256,16 +257,17 @@ export class Authorizer {
   }
 
   #reserve(
-    agent: AgentFacts,
+    proposal: Proposal,
     authority: AgentAuthority | undefined,
     charges: Obligations['charges'],
   ): Reservation | undefined {
     if (charges.length === 0) return undefined;
+    const { agent } = proposal;
     if (authority === undefined) throw noGrant(agent);
     const { counters } = this.#options;
     if (counters === undefined) throw new KeydError('ledger_unavailable', 'this host keeps no ledger');
     const { account, grantId } = authority;
-    return counters.reserve({ account, grantId, agentId: agent.id }, charges);
+    return counters.reserve({ account, grantId, agentId: agent.id, call: callInWords(proposal) }, charges);
   }
 
   #authorizeUse(caller: Caller, agent: AgentFacts, action: PolicyAction): ActionAuthorization {

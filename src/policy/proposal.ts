@@ -152,9 +152,15 @@ export type ActionRequest =
         | 'credentials-renew'
         | 'delegation-revoke'
         | 'budget-read'
-        | 'budget-settle'
-        | 'budget-top-up';
+        | 'budget-settle';
       readonly agent: AgentFacts;
+    }
+  | {
+      readonly action: 'budget-top-up';
+      readonly agent: AgentFacts;
+      /** `USD.2`, and how much of its smallest part. */
+      readonly unit: string;
+      readonly amount: bigint;
     }
   | { readonly action: 'host-enrol' }
   /** Go on with a ledger that is older than the TPM's counter, on record (S8). */

@@ -118,11 +118,18 @@ export interface StatusIndices {
   revoke(references: readonly StatusReference[]): Promise<void>;
 }
 
+const DELEGATION = 'delegation:';
+
 /** Where the ledger keeps what an agent may spend. */
 export function rootAccount(grantId: string): string {
   return `grant:${grantId}`;
 }
 
 export function delegationAccount(agentId: string): string {
-  return `delegation:${agentId}`;
+  return `${DELEGATION}${agentId}`;
+}
+
+/** The sub-agent whose account it is; undefined for that of a grant. */
+export function delegatedAgent(account: string): string | undefined {
+  return account.startsWith(DELEGATION) ? account.slice(DELEGATION.length) : undefined;
 }

@@ -20,3 +20,13 @@ export function readQuery(url: string, names: readonly string[]): Readonly<Recor
   }
   return Object.fromEntries(query);
 }
+
+/** A member of a query as a whole number of at most 15 digits. @throws KeydError `malformed_request` */
+export function wholeNumber(query: Readonly<Record<string, string>>, name: string): number | undefined {
+  const value = query[name];
+  if (value === undefined) return undefined;
+  if (!/^(?:0|[1-9]\d{0,14})$/.test(value)) {
+    throw new KeydError('malformed_request', `${name} must be a whole number`);
+  }
+  return Number(value);
+}

@@ -4,7 +4,7 @@
  */
 import type { Caller } from '../caller/caller.ts';
 import type { Approval, PendingApproval } from '../policy/approval-desk.ts';
-import type { BudgetView, TopUpRequest } from '../wire/socket/budget.ts';
+import type { BudgetHistoryView, BudgetView, TopUpRequest } from '../wire/socket/budget.ts';
 import type {
   AgentView,
   CreateAgentRequest,
@@ -57,6 +57,13 @@ export interface AuditApi {
 export interface BudgetApi {
   show(caller: Caller, agent: string): Promise<readonly BudgetView[]>;
   topUp(caller: Caller, agent: string, request: TopUpRequest): Promise<readonly BudgetView[]>;
+  /** @param before index that entries stand before; undefined for the newest */
+  history(
+    caller: Caller,
+    agent: string,
+    before: number | undefined,
+    limit: number,
+  ): Promise<BudgetHistoryView>;
   acceptRollback(caller: Caller): Promise<{ readonly epoch: string }>;
 }
 

@@ -71,9 +71,9 @@ function context(request: PolicyRequest, obligations: Obligations, sent: SentFac
     ...(sent.host === undefined
       ? {}
       : { host: { label: sent.host.label, trustDomain: sent.host.trustDomain } }),
-    budgets: facts.budgets.map(({ unit, amount, spent, reserved, allocated }) => ({
+    budgets: facts.budgets.map(({ unit, amount, spent, allocated }) => ({
       unit,
-      remaining: String(amount - spent - reserved - allocated),
+      remaining: String(amount - spent - allocated),
     })),
     approval: obligations.approval,
     scopes: obligations.scopes,

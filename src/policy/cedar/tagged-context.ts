@@ -37,7 +37,7 @@ export function taggedValue(
       return target === undefined ? undefined : pathSegments(target.path);
     case 'budgets':
       return budgets(
-        facts.budgets.map((it) => [it.unit, it.amount - it.spent - it.reserved - it.allocated] as const),
+        facts.budgets.map((it) => [it.unit, it.amount - it.spent - it.allocated] as const),
       );
     case 'allocations':
       return operation === 'delegate'

@@ -1,5 +1,6 @@
 /** The audit log: checkpoints for everybody, entries and proofs for the role operate. */
 import { KeydError } from '../../wire/problem.ts';
+import { wholeNumber } from '../query.ts';
 import { ok, route, type AnyRoute } from '../route.ts';
 import type { AuditApi } from '../services.ts';
 
@@ -50,13 +51,4 @@ export function auditRoutes(audit: AuditApi): readonly AnyRoute[] {
       },
     }),
   ];
-}
-
-function wholeNumber(query: Readonly<Record<string, string>>, name: string): number | undefined {
-  const value = query[name];
-  if (value === undefined) return undefined;
-  if (!/^(?:0|[1-9]\d{0,14})$/.test(value)) {
-    throw new KeydError('malformed_request', `${name} must be a whole number`);
-  }
-  return Number(value);
 }

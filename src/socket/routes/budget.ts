@@ -1,9 +1,12 @@
 /** Budgets of an agent's grant or delegation. */
 import { object } from '../../wire/check.ts';
 import { topUpRequest } from '../../wire/socket/budget.ts';
+import { wholeNumber } from '../query.ts';
 import { ok, route, type AnyRoute } from '../route.ts';
 import type { BudgetApi } from '../services.ts';
 
+const DEFAULT_LIMIT = 100;
+const MAX_LIMIT = 500;
 const CHANGE_ANSWER_LIFE_MS = 24 * 60 * 60 * 1000;
 
 export function budgetRoutes(budget: BudgetApi): readonly AnyRoute[] {
@@ -23,6 +26,17 @@ export function budgetRoutes(budget: BudgetApi): readonly AnyRoute[] {
       body: topUpRequest,
       answerLifeMs: CHANGE_ANSWER_LIFE_MS,
       handle: async ({ caller, agent, body }) => ok({ budgets: await budget.topUp(caller, agent, body) }),
+    }),
+    route({
+      method: 'GET',
+      path: '/v1/agents/{agent}/budget/history',
+      operation: 'budgetHistory',
+      on: ['shared', 'admin', 'agent'],
+      query: ['before', 'limit'],
+      handle: async ({ caller, agent, query }) => {
+        const limit = Math.min(wholeNumber(query, 'limit') ?? DEFAULT_LIMIT, MAX_LIMIT);
+        return ok(await budget.history(caller, agent, wholeNumber(query, 'before'), limit));
+      },
     }),
     route<object>({
       method: 'POST',

@@ -43,13 +43,57 @@ export const settlementRequest = object({
 });
 export type SettlementRequest = Infer<typeof settlementRequest>;
 
-export interface BudgetView {
+export interface BudgetAmount {
   readonly unit: string;
   readonly decimals: number;
   readonly amount: string;
+}
+
+export interface BudgetView extends BudgetAmount {
+  /** Without what is reserved. */
   readonly spent: string;
+  /** Held by signatures under way. */
   readonly reserved: string;
+  /** Given on to sub-agents. */
   readonly allocated: string;
   /** What a crash of this host would cost at most. */
   readonly lease: string;
+}
+
+export const HISTORY_EVENTS = [
+  'ceiling',
+  'reserved',
+  'released',
+  'settled',
+  'allocated',
+  'received',
+  'topped-up',
+  'returned',
+  'closed',
+  'forfeited',
+] as const;
+
+/** One thing that became of a budget. */
+export interface BudgetEntryView {
+  /** Goes up with time. */
+  readonly index: number;
+  /** RFC 3339. */
+  readonly at: string;
+  readonly event: (typeof HISTORY_EVENTS)[number];
+  readonly amounts: readonly BudgetAmount[];
+  /** Limits of policies that were counted with it. */
+  readonly limits: readonly (BudgetAmount & { readonly policy: string; readonly window: string })[];
+  readonly reservation?: string;
+  /** The agent that signed, and what; the name and the call only for who may see that agent. */
+  readonly agent?: { readonly id: string; readonly name?: string };
+  readonly call?: string;
+  /** The sub-agent it went to or came from, or the parent. */
+  readonly other?: { readonly id: string; readonly name?: string };
+}
+
+export interface BudgetHistoryView {
+  /** The newest first. */
+  readonly entries: readonly BudgetEntryView[];
+  /** `before` of the next page; null at the end of what is kept. */
+  readonly next: number | null;
 }

@@ -44,9 +44,9 @@ async function start(more: Partial<LedgerOptions> = {}): Promise<Ledger> {
   return ledger;
 }
 
-/** Waits until what a snapshot replaced is gone. */
+/** Waits until what a snapshot replaced is gone, but for the one before it: that much history is kept. */
 async function alone(): Promise<void> {
-  await expect.poll(segments).toHaveLength(1);
+  await expect.poll(() => segments().length).toBeLessThanOrEqual(2);
 }
 
 describe('a snapshot', () => {
@@ -134,14 +134,26 @@ describe('a snapshot', () => {
       ledger.allocate(GRANT, `delegation:${String(i).padStart(200, '0')}`, new Map([['USD.2', 1n]])),
     );
     await Promise.all(made);
-    await alone();
-    expect(statSync(join(directory(), segments()[0] ?? '')).size).toBeGreaterThan(1024 * 1024);
     await ledger.end();
+    expect(statSync(join(directory(), segments().at(-1) ?? '')).size).toBeGreaterThan(1024 * 1024);
     const again = await start();
     expect(again.budgets(GRANT)[0]?.allocated).toBe(4200n);
     expect(again.budgets(`delegation:${'4199'.padStart(200, '0')}`)[0]?.amount).toBe(1n);
   });
 });
+
+/** A file may be removed while the copy is being made: the copy is then made again. */
+function copyAll(from: string, to: string): void {
+  for (;;) {
+    try {
+      cpSync(from, to, { recursive: true });
+      return;
+    } catch (thrown) {
+      if ((thrown as NodeJS.ErrnoException).code !== 'ENOENT') throw thrown;
+      rmSync(to, { recursive: true, force: true });
+    }
+  }
+}
 
 describe('a crash around a snapshot', () => {
   interface Copy {
@@ -155,7 +167,7 @@ describe('a crash around a snapshot', () => {
     const made: Copy[] = [];
     const fault = (step: string): void => {
       const to = join(temp.path, `copy-${made.length}`);
-      cpSync(directory(), to, { recursive: true });
+      copyAll(directory(), to);
       made.push({ directory: to, counter: readFileSync(counter(), 'utf8'), step });
     };
     const ledger = await start({ compactAfter: 6, leases: new Map([['USD.2', 5n]]), fault });
@@ -215,7 +227,10 @@ describe('a crash around a snapshot', () => {
     for (let i = 0; i < 30; i += 1) await ledger.reserve(PAYER, [usd(1n)]).durable;
     await alone();
     await ledger.end();
-    const file = join(directory(), segments()[0] ?? '');
+    // The snapshot in force, torn, and nothing before it.
+    const [older = '', newest = ''] = segments();
+    rmSync(join(directory(), older));
+    const file = join(directory(), newest);
     const whole = readFileSync(file);
     for (const end of [0, 5, 100]) {
       writeFileSync(file, whole.subarray(0, end));
@@ -227,10 +242,10 @@ describe('a crash around a snapshot', () => {
 
   it('old segments that could not be removed are told, and removed at the next start', async () => {
     const copy = (await copies()).find(
-      ({ directory: folder, step }) => step === 'synced' && segments(folder).length > 1,
+      ({ directory: folder, step }) => step === 'synced' && segments(folder).length > 2,
     );
     if (copy === undefined) expect.unreachable();
     await openCopy(copy, 'left');
-    expect(segments(copy.directory).length).toBe(1);
+    expect(segments(copy.directory).length).toBe(2);
   });
 });

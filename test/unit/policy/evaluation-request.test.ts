@@ -92,7 +92,7 @@ describe('a question', () => {
             readsUnbound: () => undefined,
             refuses: () => undefined,
           },
-          budgets: [{ unit: 'USD.2', amount: 2n ** 60n, spent: 1n, reserved: 2n, allocated: 3n }],
+          budgets: [{ unit: 'USD.2', amount: 2n ** 60n, spent: 3n, allocated: 3n }],
           intent: { purpose: 'invoice-payment' },
         },
       },

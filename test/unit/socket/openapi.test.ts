@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
 import type { AnyRoute } from '../../../src/socket/route.ts';
 import { agentRoutes } from '../../../src/socket/routes/agents.ts';
+import { budgetRoutes } from '../../../src/socket/routes/budget.ts';
 import { credentialRoutes } from '../../../src/socket/routes/credentials.ts';
 import { delegationRoutes } from '../../../src/socket/routes/delegations.ts';
 import { hostRoutes } from '../../../src/socket/routes/host.ts';
@@ -15,6 +16,7 @@ const routes: readonly AnyRoute[] = [
   ...signingRoutes(undefined as never),
   ...credentialRoutes(undefined as never),
   ...delegationRoutes(undefined as never),
+  ...budgetRoutes(undefined as never),
   ...hostRoutes(undefined as never, undefined as never),
 ];
 
