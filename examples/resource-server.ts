@@ -6,7 +6,10 @@
  * trust.json pins whom it trusts, each key for one purpose: {"trustDomain": "example.org",
  * "witKeys": {"keys": [...]}, "issuer": "https://ap.example", "aauthDomain": "ap.example",
  * "agentTokenKeys": {"keys": [...]}, "acceptSoftware": false}. Run it behind whatever ends TLS for the origin.
+ * With "settlementKey": "settlement.pem" it says what a payment has cost, signed, so that the agent's budget gets back
+ * the rest of what it had reserved; daemons pin the public half.
  */
+import { createPrivateKey } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import express from 'express';
@@ -14,6 +17,7 @@ import {
   agentAuth,
   createVerifier,
   problemHandler,
+  sendSettled,
   SqliteNonceStore,
   trustedKeys,
   verifiedJson,
@@ -28,6 +32,8 @@ interface Trust {
   readonly agentTokenKeys: unknown;
   /** True for a sandbox, whose TPM and token are software. */
   readonly acceptSoftware: boolean;
+  /** File of the private key, PEM, that answers are signed with. */
+  readonly settlementKey?: string;
 }
 
 const [trustFile = 'trust.json', origin = 'https://api.example', port = '8080'] = process.argv.slice(2);
@@ -48,14 +54,22 @@ const verifier = createVerifier({
   ...(trust.acceptSoftware ? { acceptSoftware: true as const } : {}),
 });
 
+const settlementKey =
+  trust.settlementKey === undefined ? undefined : createPrivateKey(readFileSync(trust.settlementKey));
+
 const app = express();
 // Before any body parser: the octets that were signed are the octets that count.
 app.use(agentAuth(verifier));
 app.post('/payments', (request, response) => {
   const { agent, profile } = verifiedRequest(request);
-  response
-    .status(201)
-    .json({ payer: agent.id, assurance: agent.assurance, profile, payment: verifiedJson(request) });
+  const json = { payer: agent.id, assurance: agent.assurance, profile, payment: verifiedJson(request) };
+  if (settlementKey === undefined) {
+    response.status(201).json(json);
+    return;
+  }
+  // A real server knows its price; this one takes a dollar of whatever was offered.
+  const cost = { unit: 'USD', decimals: 2, amount: 100n };
+  sendSettled(request, response, { key: settlementKey, cost, status: 201, json });
 });
 app.use(problemHandler);
 

@@ -4,6 +4,7 @@ import type { PublicJwk } from '../wire/jwk.ts';
 import { KeydError } from '../wire/problem.ts';
 import type { AgentView, CredentialsView, RotateAgentRequest } from '../wire/socket/agents.ts';
 import type { RevokeRequest } from '../wire/socket/delegations.ts';
+import type { BudgetView } from '../wire/socket/budget.ts';
 import type { CsrRequest, DpopRequest } from '../wire/socket/signing.ts';
 import { CredentialedSigner } from './credentialed-signer.ts';
 import { askForSubAgents, type DelegateOptions } from './delegating.ts';
@@ -11,6 +12,7 @@ import { HeldConnection } from './held-connection.ts';
 import type { HttpMessageInput } from './http-message-input.ts';
 import { ERASED_FIELD, parseRetirement, type Retirement } from './retirement.ts';
 import { signingFetch, type SigningFetchOptions } from './signing-fetch.ts';
+import { settlementBody, type SettlementAnswer, type SignedMessage } from './settlement.ts';
 import type { CallOptions, SocketTransport } from './socket-transport.ts';
 
 export class AgentHandle {
@@ -50,12 +52,31 @@ export class AgentHandle {
     input: HttpMessageInput,
     options: CallOptions = {},
   ): Promise<Readonly<Record<string, string>>> {
+    return (await this.signMessage(input, options)).headers;
+  }
+
+  /** As `signHttpMessage`; for what costs something with the reservation that `settle` takes. */
+  async signMessage(input: HttpMessageInput, options: CallOptions = {}): Promise<SignedMessage> {
     const { body, ...rest } = input;
     const request = { ...rest, ...(body === undefined ? {} : { body: encodeBase64url(body) }) };
-    const { headers } = (await this.#sign('http-message', request, options)) as {
-      readonly headers: Readonly<Record<string, string>>;
-    };
-    return headers;
+    return (await this.#sign('http-message', request, options)) as SignedMessage;
+  }
+
+  /** What the grant or delegation of this agent has, by unit. */
+  async budgets(options: CallOptions = {}): Promise<readonly BudgetView[]> {
+    return this.#budgets('GET', '', undefined, options);
+  }
+
+  /**
+   * Has the daemon take back what a request did not cost, by the answer of its server, signed by the key that is
+   * pinned for it; once. Whatever it doubts stays spent.
+   */
+  async settle(
+    reservation: string,
+    answer: SettlementAnswer,
+    options: CallOptions = {},
+  ): Promise<readonly BudgetView[]> {
+    return this.#budgets('POST', '/settle', settlementBody(reservation, answer), options);
   }
 
   /** A DPoP proof (RFC 9449), for the `DPoP` header. */
@@ -193,17 +214,27 @@ export class AgentHandle {
   fetch(options: SigningFetchOptions = {}): typeof fetch {
     const { profile = 'rfc9421', attach } = options;
     const signer = this.#credentialed;
-    const signHttpMessage =
+    const signMessage =
       profile !== 'rfc9421'
         ? signer.signWithDaemonsToken.bind(signer)
         : attach === undefined
           ? signer.signWithWit.bind(signer)
-          : this.signHttpMessage.bind(this);
-    return signingFetch({ signHttpMessage }, options);
+          : this.signMessage.bind(this);
+    return signingFetch({ signMessage, settle: this.settle.bind(this) }, options);
   }
 
   get #path(): string {
     return `/v1/agents/${this.#view.id}`;
+  }
+
+  async #budgets(
+    method: string,
+    path: string,
+    body: object | undefined,
+    options: CallOptions,
+  ): Promise<readonly BudgetView[]> {
+    const answer = await this.#transport.call(method, `${this.#path}/budget${path}`, body, options);
+    return (answer as { readonly budgets: readonly BudgetView[] }).budgets;
   }
 
   async #sign(type: string, request: unknown, options: CallOptions): Promise<unknown> {

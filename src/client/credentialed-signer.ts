@@ -3,13 +3,12 @@ import { WIT_HEADER } from '../wire/credential-claims.ts';
 import { KeydError, type ErrorCode } from '../wire/problem.ts';
 import type { CredentialsView } from '../wire/socket/agents.ts';
 import type { HttpMessageInput } from './http-message-input.ts';
+import type { SignedMessage } from './settlement.ts';
 import type { CallOptions } from './socket-transport.ts';
-
-type SignedHeaders = Readonly<Record<string, string>>;
 
 /** What this needs of an agent. */
 export interface CredentialHolder {
-  signHttpMessage(input: HttpMessageInput, options?: CallOptions): Promise<SignedHeaders>;
+  signMessage(input: HttpMessageInput, options?: CallOptions): Promise<SignedMessage>;
   credentials(options?: CallOptions): Promise<CredentialsView>;
   renewCredentials(options?: CallOptions): Promise<CredentialsView>;
 }
@@ -27,9 +26,9 @@ export class CredentialedSigner {
   }
 
   /** With the WIT as a header, which the signature covers; a WIT that the caller brings is left alone. */
-  async signWithWit(input: HttpMessageInput, options: CallOptions = {}): Promise<SignedHeaders> {
+  async signWithWit(input: HttpMessageInput, options: CallOptions = {}): Promise<SignedMessage> {
     if (input.headers?.some(([name]) => name.toLowerCase() === WIT_HEADER) === true)
-      return this.#agent.signHttpMessage(input, options);
+      return this.#agent.signMessage(input, options);
     const remembered = this.#remembered();
     if (remembered !== undefined) {
       const signed = await unless('token_not_bound', () => this.#sign(input, remembered, options));
@@ -40,11 +39,11 @@ export class CredentialedSigner {
   }
 
   /** Without a header of ours: the daemon itself adds the token that `aauth` and `wimse` signatures carry. */
-  async signWithDaemonsToken(input: HttpMessageInput, options: CallOptions = {}): Promise<SignedHeaders> {
-    const signed = await unless('credential_unavailable', () => this.#agent.signHttpMessage(input, options));
+  async signWithDaemonsToken(input: HttpMessageInput, options: CallOptions = {}): Promise<SignedMessage> {
+    const signed = await unless('credential_unavailable', () => this.#agent.signMessage(input, options));
     if (signed !== undefined) return signed;
     await this.#agent.renewCredentials(options);
-    return this.#agent.signHttpMessage(input, options);
+    return this.#agent.signMessage(input, options);
   }
 
   /** Right after creation and rotation the daemon has none yet; a renewal is answered when the issuer has. */
@@ -64,10 +63,11 @@ export class CredentialedSigner {
     input: HttpMessageInput,
     { wit }: CredentialsView,
     options: CallOptions,
-  ): Promise<SignedHeaders> {
-    if (wit === null) return this.#agent.signHttpMessage(input, options);
+  ): Promise<SignedMessage> {
+    if (wit === null) return this.#agent.signMessage(input, options);
     const headers = [...(input.headers ?? []), [WIT_HEADER, wit] as const];
-    return { [WIT_HEADER]: wit, ...(await this.#agent.signHttpMessage({ ...input, headers }, options)) };
+    const signed = await this.#agent.signMessage({ ...input, headers }, options);
+    return { ...signed, headers: { [WIT_HEADER]: wit, ...signed.headers } };
   }
 }
 

@@ -2,7 +2,7 @@
 import { KeydError } from '../wire/problem.ts';
 import type { ProfileName } from '../wire/profiles.ts';
 import { MAX_BODY_OCTETS } from '../wire/socket/signing.ts';
-import type { HttpMessageInput } from './http-message-input.ts';
+import { settleBy, type HttpMessageSigner, type SettlementOutcome } from './settlement.ts';
 
 const MAX_REDIRECTS = 5;
 
@@ -11,15 +11,13 @@ export interface SigningFetchOptions {
   readonly profile?: ProfileName;
   /** Headers to attach besides, made anew for each request (a WIT, say). */
   readonly attach?: () => Promise<Readonly<Record<string, string>>>;
+  /**
+   * Settles what a request has cost where its server says so in a signed answer of known length, at most 1 MiB, before
+   * the answer is given; told what came of it. Without it nothing is settled, and every request stays spent in full.
+   */
+  readonly onSettlement?: (outcome: SettlementOutcome) => void;
   /** The fetch that sends; default the global one. */
   readonly fetch?: typeof fetch;
-}
-
-interface HttpMessageSigner {
-  signHttpMessage(
-    input: HttpMessageInput,
-    options?: { readonly signal?: AbortSignal },
-  ): Promise<Readonly<Record<string, string>>>;
 }
 
 /** @returns a function with the signature of the global `fetch` */
@@ -35,7 +33,7 @@ export function signingFetch(signer: HttpMessageSigner, options: SigningFetchOpt
       const headers = new Headers(wanted.headers);
       for (const [name, value] of Object.entries((await options.attach?.()) ?? {})) headers.set(name, value);
       if (body === undefined) headers.delete('content-type');
-      const signed = await signer.signHttpMessage(
+      const signed = await signer.signMessage(
         {
           profile: options.profile ?? 'rfc9421',
           method,
@@ -45,7 +43,7 @@ export function signingFetch(signer: HttpMessageSigner, options: SigningFetchOpt
         },
         { signal: wanted.signal },
       );
-      for (const [name, value] of Object.entries(signed)) headers.set(name, value);
+      for (const [name, value] of Object.entries(signed.headers)) headers.set(name, value);
       // The signature is for this URL: a redirect is followed here, signed anew, or not at all.
       const response = await send(url, {
         method,
@@ -54,6 +52,10 @@ export function signingFetch(signer: HttpMessageSigner, options: SigningFetchOpt
         redirect: 'manual',
         signal: wanted.signal,
       });
+      if (options.onSettlement !== undefined && signed.reservation !== undefined) {
+        const outcome = await settleBy(signer, signed.reservation, response);
+        if (outcome !== undefined) options.onSettlement(outcome);
+      }
       const next = redirectTarget(response, url, wanted.redirect, hops);
       if (next === undefined) return response;
       await response.body?.cancel();

@@ -8,10 +8,18 @@ import type { AgentAuthority, AuthoritySource } from '../policy/authority.ts';
 import { agentFacts, type Agent, type AgentStore } from '../signing/agent.ts';
 import { delegationAccount, type DelegationStore } from '../signing/delegation.ts';
 import { toppedUp } from '../signing/delegation-terms.ts';
+import type { SettleableSignatures } from '../signing/settleable.ts';
+import { settledCosts, settlementClaim } from '../signing/settled-costs.ts';
 import type { LinkRenewer } from '../signing/link-renewer.ts';
 import type { BudgetApi } from '../socket/services.ts';
 import { KeydError } from '../wire/problem.ts';
-import type { BudgetHistoryView, BudgetView, TopUpRequest } from '../wire/socket/budget.ts';
+import type {
+  BudgetHistoryView,
+  BudgetView,
+  SettlementRequest,
+  TopUpRequest,
+} from '../wire/socket/budget.ts';
+import type { ResourceKeys } from './resource-keys.ts';
 import { amountView, historyView } from './budget-views.ts';
 
 export interface BudgetServiceOptions extends ActionGate {
@@ -20,6 +28,10 @@ export interface BudgetServiceOptions extends ActionGate {
   readonly delegations: Pick<DelegationStore, 'find'>;
   readonly links: Pick<LinkRenewer, 'reterm'>;
   readonly ledger: Ledger;
+  readonly settleable: SettleableSignatures;
+  readonly resourceKeys: ResourceKeys;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
   readonly audit: Pick<AuditLog, 'append' | 'now'>;
 }
 
@@ -64,6 +76,26 @@ export class BudgetService implements BudgetApi {
       // The link first: what it says and the ledger does not have can not be spent.
       await links.reterm(agent, toppedUp(delegation.terms, unit, amount));
       await ledger.topUp(delegationAccount(agent.id), new Map([[unit, amount]]));
+      return this.#view(agent);
+    });
+  }
+
+  /**
+   * Gives back what a signature of the agent did not cost, once, by the word of its resource or, where policy lets
+   * it count, of the agent.
+   * @throws KeydError `agent_not_found`, `policy_denied`, `not_found`, `conflict`, `budget_exceeded`, and those of
+   *   `provenCost`
+   */
+  async settle(caller: Caller, idOrName: string, request: SettlementRequest): Promise<readonly BudgetView[]> {
+    const agent = this.#find(idOrName);
+    const { reservation } = request;
+    const claim = settlementClaim(request);
+    const action = { action: 'budget-settle', agent: agentFacts(agent), reservation, ...claim } as const;
+    return requireAction(this.#options, caller, action, async () => {
+      const { ledger, now, resourceKeys, settleable } = this.#options;
+      const signature = settleable.require(reservation, agent.id);
+      await ledger.settle(reservation, settledCosts(request, signature, resourceKeys, now()));
+      settleable.forget(reservation);
       return this.#view(agent);
     });
   }

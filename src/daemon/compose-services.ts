@@ -16,6 +16,7 @@ import { KeyMaker } from '../signing/key-maker.ts';
 import { OwnerPlaces } from '../signing/owner-places.ts';
 import type { Signer } from '../signing/signer.ts';
 import { SigningService } from '../signing/signing-service.ts';
+import { SettleableSignatures } from '../signing/settleable.ts';
 import { SubAgentMaker } from '../signing/sub-agent-maker.ts';
 import { ApprovalService } from './approval-service.ts';
 import { AuditService } from './audit-service.ts';
@@ -29,6 +30,7 @@ import { HostService } from './host-service.ts';
 import type { Policies } from './policies.ts';
 import { PolicyService } from './policy-service.ts';
 import { queuedAttester } from './queued-backend.ts';
+import { readResourceKeys } from './resource-keys.ts';
 import type { SocketServices } from './sockets.ts';
 import type { DaemonState } from './state/state.ts';
 
@@ -93,11 +95,13 @@ export function composeServices(parts: ServiceParts): ComposedServices {
       grantStatus: (agent) => grantStatus(parts.issuance?.credentials(agent)?.issued.grant),
     },
   });
+  const settleable = new SettleableSignatures();
   const signing = new SigningService({
     ...gate,
     agents,
     signer: parts.signer,
     usage: logs.usage,
+    settleable,
     approvals: desk,
     draftContext: parts.draftContext,
   });
@@ -140,6 +144,9 @@ export function composeServices(parts: ServiceParts): ComposedServices {
       delegations,
       links,
       ledger: logs.ledger,
+      settleable,
+      resourceKeys: readResourceKeys(config.resources),
+      now: Date.now,
       audit: logs.audit,
     }),
     host: new HostService({

@@ -216,20 +216,24 @@ export class Ledger {
    * Gives back what a signature did not cost.
    * @param costs what it did cost, by unit
    * @throws KeydError `not_found` for what was settled before, is unknown or too old; `budget_exceeded` for a
-   *   cost above what was reserved
+   *   cost above what was reserved, `conflict` for a unit that it has nothing of
    */
   async settle(id: string, costs: ReadonlyMap<string, bigint>): Promise<void> {
     const taken = this.#book.reservations.get(id);
     if (taken === undefined)
       throw new KeydError('not_found', 'there is no reservation that could still be settled by this id');
     const give = new Map<string, bigint>();
+    const units = new Set<string>();
     for (const [key, amount] of taken) {
       const unit = key.slice(key.lastIndexOf('|') + 1);
+      if (!key.startsWith('limit:')) units.add(unit);
       const cost = key.startsWith('limit:') ? amount : (costs.get(unit) ?? amount);
       if (cost < 0n || cost > amount)
         throw new KeydError('budget_exceeded', 'a settlement can only lower what was reserved');
       if (cost < amount) give.set(key, amount - cost);
     }
+    const foreign = [...costs.keys()].find((unit) => !units.has(unit));
+    if (foreign !== undefined) throw new KeydError('conflict', `the reservation has nothing in ${foreign}`);
     await this.#write({ t: 'settle', at: this.#time(), id, give: amountsOf(give) });
   }
 

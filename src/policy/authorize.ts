@@ -136,7 +136,7 @@ export class Authorizer {
     if (exceeded !== undefined) throw new KeydError('authority_exceeded', exceeded);
     const decision = this.#decision('permit', ['built-in:link-renewal']);
     const grant = this.#grants.mint(undefined, proposal, decision);
-    return { decision, authority, grant, reservation: undefined };
+    return { decision, authority, grant, reservation: undefined, agentMayReport: false };
   }
 
   /** Judges what is not signing. */
@@ -208,17 +208,17 @@ export class Authorizer {
       const { policies, observed } = verdict;
       if (verdict.effect === 'deny')
         return this.#refused(verdict.code, verdict.reason, policies, authority, observed);
-      const { approval, scopes } = verdict.obligations;
-      const charges = [...(authority?.charges ?? []), ...verdict.obligations.charges];
+      const { obligations } = verdict;
+      const charges = [...(authority?.charges ?? []), ...obligations.charges];
       if (charges.length > 0 && authority === undefined) {
         return this.#refused('no_grant', noGrant(agent).message, policies, authority, observed);
       }
-      const exceeded = authority?.refuses(proposal, scopes, charges);
+      const exceeded = authority?.refuses(proposal, obligations.scopes, charges);
       if (exceeded !== undefined) {
         return this.#refused('authority_exceeded', exceeded, ['delegation-chain'], authority, observed);
       }
       const decision = this.#decision('permit', [...host.policies, ...policies], observed);
-      return { request, decision, authority, obligations: { approval, scopes, charges } };
+      return { request, decision, authority, obligations: { ...obligations, charges } };
     } catch (thrown) {
       const refusal = asKeydError(thrown);
       // What the chain says of itself is a denial; anything else is a fault, and denies as well (S19).
@@ -234,7 +234,7 @@ export class Authorizer {
     context: AuthorizeContext,
   ): SigningAuthorization {
     const { authority, decision, obligations } = judged;
-    const { approval, charges } = obligations;
+    const { agentMayReport = false, approval, charges } = obligations;
     if (approval !== 'none') {
       const terms = { level: approval, charges };
       if (context.approved === undefined) {
@@ -249,7 +249,8 @@ export class Authorizer {
     }
     try {
       const reservation = this.#reserve(proposal, authority, charges);
-      return { decision, authority, grant: this.#grants.mint(caller, proposal, decision), reservation };
+      const grant = this.#grants.mint(caller, proposal, decision);
+      return { decision, authority, grant, reservation, agentMayReport };
     } catch (thrown) {
       const denied = this.#decision('deny', decision.policies, decision.observed);
       return { decision: denied, authority, refusal: asKeydError(thrown) };

@@ -24,7 +24,12 @@ export interface DecisionContext {
 
 export type SigningAuthorization = DecisionContext &
   (
-    | { readonly grant: Grant; readonly reservation: Reservation | undefined }
+    | {
+        readonly grant: Grant;
+        readonly reservation: Reservation | undefined;
+        /** The agent's own word may lower what is reserved. */
+        readonly agentMayReport: boolean;
+      }
     | { readonly pending: PendingTerms }
     | { readonly refusal: KeydError }
   );

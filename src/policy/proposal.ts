@@ -151,9 +151,16 @@ export type ActionRequest =
         | 'credentials-read'
         | 'credentials-renew'
         | 'delegation-revoke'
-        | 'budget-read'
-        | 'budget-settle';
+        | 'budget-read';
       readonly agent: AgentFacts;
+    }
+  | {
+      readonly action: 'budget-settle';
+      readonly agent: AgentFacts;
+      readonly reservation: string;
+      /** Whose word it is, and what it says, as far as it can be read. */
+      readonly by: 'resource' | 'agent';
+      readonly claim: string;
     }
   | {
       readonly action: 'budget-top-up';

@@ -52,6 +52,8 @@ function describeAction(request: ActionRequest): Readonly<Record<string, string 
       return { reason: request.reason };
     case 'host-quote':
       return { audience: request.audience, pcrs: request.pcrs.join(',') };
+    case 'budget-settle':
+      return { reservation: request.reservation, by: request.by, claim: request.claim };
     case 'budget-top-up':
       return { unit: request.unit, amount: String(request.amount) };
     default:

@@ -54,6 +54,8 @@ export interface Obligations {
   readonly charges: readonly Charge[];
   /** `@scope`: what the chain of the agent has to cover. */
   readonly scopes: readonly string[];
+  /** `@settle("agent")`: the agent's own word may lower what it cost. */
+  readonly agentMayReport?: true;
 }
 
 export type PolicyVerdict =

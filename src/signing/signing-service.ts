@@ -27,6 +27,8 @@ import type { Draft, DraftContext } from './draft.ts';
 import { draftHttpMessage } from './http-message.ts';
 import { draftJwt } from './jwt.ts';
 import { draftRaw } from './raw.ts';
+import type { SettleableSignatures } from './settleable.ts';
+import { settledRequest } from './settled-request.ts';
 import { signRecorded } from './sign-recorded.ts';
 import type { Signer } from './signer.ts';
 
@@ -36,6 +38,8 @@ export interface SigningServiceOptions {
   readonly recorder: Recorder;
   readonly signer: Signer;
   readonly usage: UsageHistory;
+  /** Where what may still cost less is remembered. */
+  readonly settleable: SettleableSignatures;
   /** Undefined where nobody can be asked: what wants a person is then refused. */
   readonly approvals: ApprovalDesk | undefined;
   /** What a proposal of this agent is made from, read at this moment. */
@@ -175,11 +179,17 @@ export class SigningService {
       });
       return approval;
     }
-    const { grant, reservation } = authorization;
+    const { agentMayReport, grant, reservation } = authorization;
     const signature = await signRecorded(this.#options, { entry, grant, reservation, signal });
     this.#options.usage.signed(agent.id, originOf(proposal.parameters));
     const reply = drafted.assemble(signature);
-    return reservation === undefined ? reply : { ...reply, reservation: reservation.id };
+    if (reservation === undefined) return reply;
+    this.#options.settleable.remember(reservation.id, {
+      ...settledRequest(proposal, reply),
+      agentId: agent.id,
+      agentMayReport,
+    });
+    return { ...reply, reservation: reservation.id };
   }
 
   #untilApprovalEnds(context: DraftContext, approvalId: string | undefined): DraftContext {

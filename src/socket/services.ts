@@ -4,7 +4,12 @@
  */
 import type { Caller } from '../caller/caller.ts';
 import type { Approval, PendingApproval } from '../policy/approval-desk.ts';
-import type { BudgetHistoryView, BudgetView, TopUpRequest } from '../wire/socket/budget.ts';
+import type {
+  BudgetHistoryView,
+  BudgetView,
+  SettlementRequest,
+  TopUpRequest,
+} from '../wire/socket/budget.ts';
 import type {
   AgentView,
   CreateAgentRequest,
@@ -57,6 +62,8 @@ export interface AuditApi {
 export interface BudgetApi {
   show(caller: Caller, agent: string): Promise<readonly BudgetView[]>;
   topUp(caller: Caller, agent: string, request: TopUpRequest): Promise<readonly BudgetView[]>;
+  /** Gives back what a signature did not cost, where that is proven. */
+  settle(caller: Caller, agent: string, request: SettlementRequest): Promise<readonly BudgetView[]>;
   /** @param before index that entries stand before; undefined for the newest */
   history(
     caller: Caller,

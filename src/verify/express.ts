@@ -4,6 +4,7 @@ import { WPT_HEADER } from '../wire/credential-claims.ts';
 import type { FieldLine } from '../wire/field-lines.ts';
 import { asKeydError, KeydError } from '../wire/problem.ts';
 import { parseStrictJson } from '../wire/strict-json.ts';
+import { settlementHeaders, type SettledAnswer } from './settlement.ts';
 import type { VerifiedRequest, Verifier } from './verifier.ts';
 
 export interface AgentAuthOptions {
@@ -66,6 +67,25 @@ export function verifiedJson(request: Request): unknown {
   }
   const body = verifiedBody(request);
   return parseStrictJson(body, { maxDepth: MAX_JSON_DEPTH, maxOctets: body.length });
+}
+
+/**
+ * Answers a verified request with JSON, and with the resource's signed word on what it has cost. Compression behind it
+ * would make the content another one.
+ * @throws KeydError `internal` on a route without `agentAuth`, and those of `settlementHeaders`
+ */
+export function sendSettled(
+  request: Request,
+  response: Response,
+  answer: Pick<SettledAnswer, 'key' | 'cost'> & { readonly status?: number; readonly json: unknown },
+): void {
+  verified(request);
+  const { key, cost, json, status = 200 } = answer;
+  const body = Buffer.from(JSON.stringify(json));
+  const requestSignature = String(request.headers['signature']);
+  response.status(status).type('application/json');
+  response.set(settlementHeaders({ key, requestSignature, status, body, cost }));
+  response.send(body);
 }
 
 /**

@@ -35,6 +35,7 @@ export { SqliteNonceStore, type SqliteNonceStoreOptions } from './sqlite-nonce-s
 export { trustedKey, trustedKeys, type TrustedKey } from './trusted-keys.ts';
 export { verifyWit, type TokenClock, type WitTrust } from './wit.ts';
 export { verifyAgentToken, type AgentTokenIssuer } from './agent-token.ts';
+export { settlementHeaders, type ResourceCost, type SettledAnswer } from './settlement.ts';
 export type { ConfirmedToken } from './confirmed-token.ts';
 export {
   verifyWorkloadProof,
@@ -45,6 +46,7 @@ export { verifyDpop, type DpopExpectations, type VerifiedDpop } from './dpop.ts'
 export {
   agentAuth,
   problemHandler,
+  sendSettled,
   verifiedBody,
   verifiedJson,
   verifiedRequest,

@@ -24,6 +24,7 @@ import { draftContext, type AgentCredentials, type HostIdentity } from '../../sr
 import { Hardware } from '../../src/signing/hardware.ts';
 import { KeyMaker } from '../../src/signing/key-maker.ts';
 import { OwnerPlaces } from '../../src/signing/owner-places.ts';
+import { SettleableSignatures } from '../../src/signing/settleable.ts';
 import { Signer } from '../../src/signing/signer.ts';
 import { SigningService } from '../../src/signing/signing-service.ts';
 import { ALGORITHMS, type Algorithm } from '../../src/wire/algorithms.ts';
@@ -251,6 +252,7 @@ export function signingFixture(options: SigningFixtureOptions = {}) {
     recorder,
     signer,
     usage,
+    settleable: new SettleableSignatures(),
     approvals,
     draftContext: (agent) => draftContext(sources, agent),
   });

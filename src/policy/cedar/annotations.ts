@@ -31,6 +31,8 @@ export interface Annotations {
   readonly meters: readonly Meter[];
   readonly limits: readonly Limit[];
   readonly scopes: readonly string[];
+  /** Whose word may lower what it meters: the resource's signed answer, or the agent's own as well (S8). */
+  readonly settle: 'resource' | 'agent';
   /** Origins, or `*`. */
   readonly unboundParameters: readonly string[];
   /** Something beside `id` is there. */
@@ -48,7 +50,7 @@ export function parseAnnotations(given: Readonly<Record<string, string | null>>)
   readonly faults: readonly string[];
 } {
   const faults: string[] = [];
-  const known = new Set(['id', 'approval', 'meter', 'limit', 'scope', 'unboundParameters']);
+  const known = new Set(['id', 'approval', 'meter', 'limit', 'scope', 'settle', 'unboundParameters']);
   for (const name of Object.keys(given)) {
     if (!known.has(name)) faults.push(`has the unknown annotation @${name}`);
   }
@@ -58,6 +60,7 @@ export function parseAnnotations(given: Readonly<Record<string, string | null>>)
     meters: list(given['meter'], 'meter', ';', meter, faults),
     limits: list(given['limit'], 'limit', ';', limit, faults),
     scopes: list(given['scope'], 'scope', ' ', scope, faults),
+    settle: settle(given['settle'], faults),
     unboundParameters: list(given['unboundParameters'], 'unboundParameters', ' ', origin, faults),
     obliges: Object.keys(given).some((name) => name !== 'id'),
   };
@@ -80,6 +83,13 @@ function approval(text: string | null | undefined, faults: string[]): Annotation
   if (text === 'person' || text === 'passkey') return text;
   faults.push('has an @approval that is neither "person" nor "passkey"');
   return 'none';
+}
+
+function settle(text: string | null | undefined, faults: string[]): Annotations['settle'] {
+  if (text === undefined) return 'resource';
+  if (text === 'resource' || text === 'agent') return text;
+  faults.push('has a @settle that is neither "resource" nor "agent"');
+  return 'resource';
 }
 
 type Parsed<T> = { readonly value: T } | { readonly fault: string };
@@ -162,7 +172,8 @@ function origin(item: string): Parsed<string> {
   return { fault: 'is no origin such as https://api.example' };
 }
 
-function checkTogether({ meters, limits }: Annotations, faults: string[]): void {
+function checkTogether({ meters, limits, settle: by }: Annotations, faults: string[]): void {
+  if (by === 'agent' && meters.length === 0) faults.push('has @settle without a @meter to settle');
   const units = meters.map(({ unit }) => unit);
   if (new Set(units).size < units.length) faults.push('has @meter with one unit twice');
   for (const { unit } of limits) {

@@ -43,6 +43,7 @@ export function obligationsOf(
     obligations: {
       approval: strictestApproval(satisfied),
       charges: [...budgetCharges(costs), ...limitCharges(satisfied, costs)],
+      ...(mayAgentReport(satisfied) ? { agentMayReport: true as const } : {}),
       scopes: [...new Set(satisfied.flatMap(({ annotations }) => annotations.scopes))],
     },
   };
@@ -70,6 +71,12 @@ function strictestApproval(satisfied: readonly CompiledPolicy[]): Obligations['a
   const wanted = satisfied.map(({ annotations }) => annotations.approval);
   if (wanted.includes('passkey')) return 'passkey';
   return wanted.includes('person') ? 'person' : 'none';
+}
+
+/** The strictest wins: only where every policy that meters it says so. */
+function mayAgentReport(satisfied: readonly CompiledPolicy[]): boolean {
+  const metering = satisfied.filter(({ annotations }) => annotations.meters.length > 0);
+  return metering.length > 0 && metering.every(({ annotations }) => annotations.settle === 'agent');
 }
 
 function budgetCharges(costs: ReadonlyMap<UnitName, bigint>): readonly Charge[] {

@@ -36,9 +36,7 @@ export function taggedValue(
     case 'pathSegments':
       return target === undefined ? undefined : pathSegments(target.path);
     case 'budgets':
-      return budgets(
-        facts.budgets.map((it) => [it.unit, it.amount - it.spent - it.allocated] as const),
-      );
+      return budgets(facts.budgets.map((it) => [it.unit, it.amount - it.spent - it.allocated] as const));
     case 'allocations':
       return operation === 'delegate'
         ? budgets(parameters.budgets.map(({ unit, amount }) => [unit, amount] as const))

@@ -1,6 +1,6 @@
 /** Budgets of an agent's grant or delegation. */
 import { object } from '../../wire/check.ts';
-import { topUpRequest } from '../../wire/socket/budget.ts';
+import { settlementRequest, topUpRequest } from '../../wire/socket/budget.ts';
 import { wholeNumber } from '../query.ts';
 import { ok, route, type AnyRoute } from '../route.ts';
 import type { BudgetApi } from '../services.ts';
@@ -26,6 +26,15 @@ export function budgetRoutes(budget: BudgetApi): readonly AnyRoute[] {
       body: topUpRequest,
       answerLifeMs: CHANGE_ANSWER_LIFE_MS,
       handle: async ({ caller, agent, body }) => ok({ budgets: await budget.topUp(caller, agent, body) }),
+    }),
+    route({
+      method: 'POST',
+      path: '/v1/agents/{agent}/budget/settle',
+      operation: 'settleBudget',
+      on: ['shared', 'agent'],
+      body: settlementRequest,
+      answerLifeMs: CHANGE_ANSWER_LIFE_MS,
+      handle: async ({ caller, agent, body }) => ok({ budgets: await budget.settle(caller, agent, body) }),
     }),
     route({
       method: 'GET',

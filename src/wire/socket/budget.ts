@@ -1,5 +1,6 @@
 /** Socket API: budgets. Amounts are whole numbers of the unit's smallest part, as text. */
-import { array, integer, object, optional, octets, text, type Infer } from '../check.ts';
+import { array, integer, object, optional, octets, refine, text, type Infer } from '../check.ts';
+import { headerField, MAX_BODY_OCTETS } from './signing.ts';
 
 export const unitName = text({
   maxLength: 32,
@@ -16,31 +17,30 @@ export const wholeAmount = text({
 export const topUpRequest = object({ unit: unitName, decimals, amount: wholeAmount });
 export type TopUpRequest = Infer<typeof topUpRequest>;
 
-/**
- * What a signature cost in the end. `response` is the answer of the server, signed by its pinned key (S8);
- * without it nothing is lowered.
- */
-export const settlementRequest = object({
-  reservation: text({
-    maxLength: 36,
-    pattern: /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/,
-    what: 'a UUID',
-  }),
-  response: object({
-    status: integer({ min: 100, max: 599 }),
-    headers: array(
-      (value, path, faults): readonly [string, string] => {
-        if (Array.isArray(value) && value.length === 2 && value.every((part) => typeof part === 'string')) {
-          return [String(value[0]), String(value[1])];
-        }
-        faults.push(`${path} must be [name, value]`);
-        return ['', ''];
-      },
-      { max: 64 },
-    ),
-    body: optional(octets({ max: 1024 * 1024 })),
-  }),
+const response = object({
+  status: integer({ min: 100, max: 599 }),
+  headers: array(headerField, { max: 128 }),
+  /** As it came, before any decoding. */
+  body: optional(octets({ max: MAX_BODY_OCTETS })),
 });
+
+/**
+ * What a signature cost in the end: `response` is the answer of the server, signed by its pinned key (S8); `cost`
+ * the agent's own word, for policies that let it count. A unit that is not named stays spent in full.
+ */
+export const settlementRequest = refine(
+  object({
+    reservation: text({
+      maxLength: 36,
+      pattern: /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/,
+      what: 'a UUID',
+    }),
+    response: optional(response),
+    cost: optional(array(object({ unit: unitName, decimals, amount: wholeAmount }), { min: 1, max: 16 })),
+  }),
+  ({ response: given, cost }) =>
+    (given === undefined) === (cost === undefined) ? 'must have exactly one of response and cost' : undefined,
+);
 export type SettlementRequest = Infer<typeof settlementRequest>;
 
 export interface BudgetAmount {

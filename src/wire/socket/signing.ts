@@ -18,7 +18,7 @@ import { intent, messageIntent } from './intent.ts';
 /** Largest body that a caller may have digested and signed, octets. */
 export const MAX_BODY_OCTETS = 1024 * 1024;
 
-const headerField: Shape<readonly [string, string]> = (value, path, faults) => {
+export const headerField: Shape<readonly [string, string]> = (value, path, faults) => {
   if (
     Array.isArray(value) &&
     value.length === 2 &&

@@ -19,9 +19,11 @@ let described: HttpMessageInput[];
 
 const agentFetch = signingFetch(
   {
-    signHttpMessage: (input) => {
+    signMessage: (input) => {
       described.push(input);
-      return Promise.resolve({ signature: `sig=:${described.length}:`, 'content-digest': 'sha-256=:x:' });
+      return Promise.resolve({
+        headers: { signature: `sig=:${described.length}:`, 'content-digest': 'sha-256=:x:' },
+      });
     },
   },
   {},

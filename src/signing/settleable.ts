@@ -1,0 +1,45 @@
+/**
+ * Signatures whose cost may still be lowered. In memory: what a restart forgets stays spent in full, which is what
+ * an answer that never came would have left it at.
+ */
+import type { SignedRequest } from '../wire/http-signature.ts';
+import { KeydError } from '../wire/problem.ts';
+
+/** The request as it was signed, its `signature` field among the headers. */
+export interface SettleableRequest extends SignedRequest {
+  /** Milliseconds since the epoch. */
+  readonly signedAtMs: number;
+}
+
+export interface SettleableSignature {
+  readonly agentId: string;
+  /** Absent for what is no HTTP message. */
+  readonly request?: SettleableRequest;
+  /** Every policy that metered it lets the agent's own word count. */
+  readonly agentMayReport: boolean;
+}
+
+/** As many as the ledger still lowers. */
+const MAX_KEPT = 10_000;
+
+export class SettleableSignatures {
+  readonly #byReservation = new Map<string, SettleableSignature>();
+
+  remember(reservation: string, signature: SettleableSignature): void {
+    this.#byReservation.set(reservation, signature);
+    if (this.#byReservation.size <= MAX_KEPT) return;
+    const [oldest] = this.#byReservation.keys();
+    if (oldest !== undefined) this.#byReservation.delete(oldest);
+  }
+
+  /** @throws KeydError `not_found` where it is unknown, forgotten, settled, or another agent's */
+  require(reservation: string, agentId: string): SettleableSignature {
+    const found = this.#byReservation.get(reservation);
+    if (found?.agentId === agentId) return found;
+    throw new KeydError('not_found', 'this agent has no reservation of this id that could still be settled');
+  }
+
+  forget(reservation: string): void {
+    this.#byReservation.delete(reservation);
+  }
+}
