@@ -42,23 +42,32 @@ export function parse<T>(shape: Shape<T>, value: unknown, code: ErrorCode = 'mal
 
 /** An object with exactly these members; others are faults. */
 export function object<M extends Members>(members: M): Shape<ObjectOf<M>> {
+  const known = Object.entries(members).map(([key, member]) =>
+    typeof member === 'function'
+      ? { key, shape: member, isRequired: true }
+      : { key, shape: member.optional, isRequired: false },
+  );
   return (value, path, faults) => {
     if (typeof value !== 'object' || value === null || Array.isArray(value)) {
       return fault(faults, path, 'must be an object');
     }
     const given = value as Readonly<Record<string, unknown>>;
-    for (const key of Object.keys(given)) {
-      if (!Object.hasOwn(members, key)) fault(faults, join(path, key), 'is not a known member');
-    }
     const result: Record<string, unknown> = {};
-    for (const [key, member] of Object.entries(members)) {
-      const present = Object.hasOwn(given, key) && given[key] !== undefined;
-      if (typeof member !== 'function') {
-        if (present) result[key] = member.optional(given[key], join(path, key), faults);
-      } else if (present) {
-        result[key] = member(given[key], join(path, key), faults);
-      } else {
-        fault(faults, join(path, key), 'is missing');
+    let found = 0;
+    for (const { key, shape, isRequired } of known) {
+      if (Object.hasOwn(given, key)) {
+        found += 1;
+        if (given[key] !== undefined) {
+          result[key] = shape(given[key], join(path, key), faults);
+          continue;
+        }
+      }
+      if (isRequired) fault(faults, join(path, key), 'is missing');
+    }
+    const keys = Object.keys(given);
+    if (keys.length > found) {
+      for (const key of keys) {
+        if (!Object.hasOwn(members, key)) fault(faults, join(path, key), 'is not a known member');
       }
     }
     return result as ObjectOf<M>;
