@@ -13,6 +13,7 @@ import type { PublicJwk } from '../wire/jwk.ts';
 import { consistencyProof, inclusionProof, leafHash, type Hash } from '../wire/merkle.ts';
 import { asKeydError, KeydError } from '../wire/problem.ts';
 import { writeCheckpointFile, type Checkpoint } from './checkpoint-file.ts';
+import type { DiskReserve } from './disk-reserve.ts';
 import { writeResume, type Resume } from './resume-file.ts';
 import type { LogTree } from './tree.ts';
 
@@ -45,7 +46,11 @@ export interface AuditLogOptions {
   readonly onUnsigned?: (error: KeydError) => void;
   /** Why the next start will have to read more of the log than it would. */
   readonly onUnsaved?: (error: KeydError) => void;
+  /** The disk is full: what is reserved is used up from now on. */
+  readonly onFull?: () => void;
   readonly maxSegmentOctets?: number;
+  /** Disk kept for when it is full; 4 MiB unless said. */
+  readonly reserveOctets?: number;
   readonly now?: () => number;
 }
 
@@ -63,6 +68,7 @@ const RESUME_SHARE = 200;
 export interface Opened {
   readonly journal: Journal;
   readonly tree: LogTree;
+  readonly reserve: DiskReserve;
   readonly origin: string;
   readonly latest: Checkpoint | undefined;
   /** Permitted decisions without outcome, the oldest first. */
@@ -74,6 +80,7 @@ export class AuditLog {
   readonly #options: AuditLogOptions;
   readonly #journal: Journal;
   readonly #tree: LogTree;
+  readonly #reserve: DiskReserve;
   readonly #reader: JournalReader;
   readonly #open: Set<number>;
   readonly #listeners: ((checkpoint: Checkpoint) => void)[] = [];
@@ -84,10 +91,11 @@ export class AuditLog {
   #dueAt: number;
   #resumeDueMs = 0;
 
-  constructor(options: AuditLogOptions, { journal, tree, origin, latest, open }: Opened) {
+  constructor(options: AuditLogOptions, { journal, tree, reserve, origin, latest, open }: Opened) {
     this.#options = options;
     this.#journal = journal;
     this.#tree = tree;
+    this.#reserve = reserve;
     this.#latest = latest;
     this.#open = open;
     this.#reader = new JournalReader(options.directory, AUDIT_JOURNAL);
@@ -140,6 +148,11 @@ export class AuditLog {
     const appended = this.#journal.append(octets);
     if (this.size >= this.#dueAt) this.#checkpointOfItself();
     return appended;
+  }
+
+  /** Whether the log lives on its reserve: only what has to be written should be. */
+  get isShort(): boolean {
+    return this.#reserve.isSpent;
   }
 
   /** Size and root as they are, everything in them durable. */
@@ -219,6 +232,7 @@ export class AuditLog {
 
   async #makeCheckpoint(): Promise<Checkpoint | undefined> {
     const latest = this.#latest;
+    if (this.isShort) this.#reserve.take();
     if (!this.hasNews) return latest;
     const signer = await this.#options.signer();
     if (signer === undefined) return undefined;

@@ -9,15 +9,18 @@ export class DenialQuota {
     this.#write = write;
   }
 
-  /** Whether this denial gets an entry of its own. */
-  take(share: string, nowMs: number): boolean {
+  /**
+   * Whether this denial gets an entry of its own.
+   * @param isShort none does: there is no room for any
+   */
+  take(share: string, nowMs: number, isShort = false): boolean {
     let minute = this.#shares.get(share);
     if (minute === undefined || nowMs - minute.sinceMs >= MINUTE_MS) {
       this.flush(nowMs);
       minute = { full: 0, more: 0, sinceMs: nowMs };
       this.#shares.set(share, minute);
     }
-    if (minute.full < this.#perMinute) {
+    if (!isShort && minute.full < this.#perMinute) {
       minute.full += 1;
       return true;
     }

@@ -10,11 +10,13 @@ import { leafHash } from '../wire/merkle.ts';
 import { KeydError } from '../wire/problem.ts';
 import { AuditLog, type AuditLogOptions, type Opened } from './audit-log.ts';
 import { readCheckpointFile, type Checkpoint } from './checkpoint-file.ts';
+import { DiskReserve } from './disk-reserve.ts';
 import { readResume, type Resume } from './resume-file.ts';
 import { BLOCK, LogTree } from './tree.ts';
 
 /** Small, because a start reads at least a whole one. */
 const SEGMENT_OCTETS = 8 * 1024 * 1024;
+const RESERVE_OCTETS = 4 * 1024 * 1024;
 
 /**
  * Opens the log, closes decisions that a crash left without outcome, and notes how many entries no checkpoint
@@ -27,7 +29,9 @@ export async function openAuditLog(options: AuditLogOptions): Promise<AuditLog> 
   mkdirSync(directory, { recursive: true, mode: 0o700 });
   const origin = readOrigin(directory);
   const latest = readCheckpointFile(directory);
-  const { opened, torn } = await replay(options, origin, latest);
+  const reserve = new DiskReserve(directory, options.reserveOctets ?? RESERVE_OCTETS);
+  reserve.take();
+  const { opened, torn } = await replay(options, reserve, origin, latest);
   const log = new AuditLog(options, opened);
   const unsigned = log.size - (latest?.head.size ?? 0);
   log.append({ at: log.now(), kind: 'event', event: 'start', detail: { unsigned, torn } });
@@ -48,15 +52,17 @@ interface Replayed {
 
 async function replay(
   options: AuditLogOptions,
+  reserve: DiskReserve,
   origin: string,
   latest: Checkpoint | undefined,
 ): Promise<Replayed> {
   const resume = latest === undefined ? undefined : resumable(options, origin, latest);
-  const resumed = resume === undefined ? undefined : await replayFrom(options, origin, latest, resume);
+  const resumed =
+    resume === undefined ? undefined : await replayFrom(options, reserve, origin, latest, resume);
   if (resumed !== undefined && resumed.wrong === undefined) return resumed;
   await resumed?.opened.journal.close();
   options.tally?.clear();
-  const whole = await replayFrom(options, origin, latest, undefined);
+  const whole = await replayFrom(options, reserve, origin, latest, undefined);
   if (whole.wrong === undefined) return { ...whole, torn: whole.torn + (resumed?.torn ?? 0) };
   await whole.opened.journal.close();
   throw new KeydError(
@@ -90,6 +96,7 @@ function resumable(
 /** `wrong` says why the log, or what it was resumed from, is not what was last signed. */
 async function replayFrom(
   options: AuditLogOptions,
+  reserve: DiskReserve,
   origin: string,
   latest: Checkpoint | undefined,
   resume: Resume | undefined,
@@ -107,6 +114,11 @@ async function replayFrom(
     maxSegmentOctets: options.maxSegmentOctets ?? SEGMENT_OCTETS,
     failure: 'audit_unavailable',
     from: tree.size,
+    onFull: () => {
+      const isGiven = reserve.spend();
+      if (isGiven) options.onFull?.();
+      return isGiven;
+    },
     onRecord: (record, index) => {
       if (index !== tree.size) wrong ??= `entry ${tree.size} is missing`;
       tree.append(leafHash(record));
@@ -122,7 +134,7 @@ async function replayFrom(
     wrong ??= `it has ${tree.size} entries, and a checkpoint over ${latest.head.size}`;
   }
   if (journal.length !== tree.size) wrong ??= `it has ${journal.length} entries of ${tree.size}`;
-  return { opened: { journal, tree, origin, latest, open }, torn, wrong };
+  return { opened: { journal, tree, reserve, origin, latest, open }, torn, wrong };
 }
 
 /** Decisions without outcome, and what is counted. */

@@ -35,6 +35,8 @@ export interface JournalOptions {
   readonly onRecord: (record: Uint8Array, index: number) => void;
   /** How many octets of an unfinished record a crash had left; they are cut. */
   readonly onTornTail?: (octets: number) => void;
+  /** Called when the disk is full; true where it made room, and the write is tried once more. */
+  readonly onFull?: () => boolean;
   /** Called between durable steps, so that a test can fail, copy or kill there; `synced` has the size of the segment. */
   readonly fault?: (step: JournalStep, size: number) => void;
 }
@@ -65,6 +67,7 @@ export interface Journal {
   close(): Promise<void>;
 }
 
+const FULL: ReadonlySet<unknown> = new Set(['ENOSPC', 'EDQUOT']);
 const DEFAULT_SEGMENT_OCTETS = 64 * 1024 * 1024;
 /** Ample for every entry there is; a length beyond it is damage. */
 export const MAX_RECORD_OCTETS = 1024 * 1024;
@@ -250,7 +253,8 @@ class SegmentedJournal implements Journal {
     this.#options.fault?.('write', this.#size);
     let written = 0;
     while (written < octets.length) {
-      written += await writeDurably(this.#fd, octets.subarray(written), this.#size + written);
+      const [rest, position] = [octets.subarray(written), this.#size + written];
+      written += await this.#withRoom(() => writeDurably(this.#fd, rest, position));
     }
     this.#size += octets.length;
     this.#options.fault?.('synced', this.#size);
@@ -258,11 +262,22 @@ class SegmentedJournal implements Journal {
 
   async #nextSegment(first: number): Promise<void> {
     const { directory, name } = this.#options;
-    const next = await openSegment(directory, segmentName(name, first));
+    const next = await this.#withRoom(() => openSegment(directory, segmentName(name, first)));
     closeSync(this.#fd);
     this.#fd = next;
     this.#size = 0;
     this.#options.fault?.('segment', 0);
+  }
+
+  /** A full disk takes nothing of a write that it refuses: once there is room, it is tried again. */
+  async #withRoom<T>(work: () => Promise<T>): Promise<T> {
+    try {
+      return await work();
+    } catch (thrown) {
+      const isFull = thrown instanceof Error && 'code' in thrown && FULL.has(thrown.code);
+      if (!isFull || this.#options.onFull?.() !== true) throw thrown;
+      return work();
+    }
   }
 
   /** After a failed write nobody knows what is on disk: nothing more is promised until the next start. */

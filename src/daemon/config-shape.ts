@@ -139,8 +139,6 @@ export function configShape(host: ConfigHost) {
         session_protection: optional(oneOf(['salted', 'password'])),
         /** NV index of the counter under ledger and audit log, among the owner's. */
         counter_index: optional(integer({ min: OWNER_INDICES.first, max: OWNER_INDICES.last })),
-        /** Compare the TPM's own record of its signatures with what this daemon made. */
-        command_audit: optional(boolean),
       }),
     ),
     pkcs11: optional(

@@ -42,6 +42,13 @@ export async function openEvidenceLogs(
         enrolledKeyId: () => state.issuance.host()?.auditKeyId,
       }),
     tally: new UsageTally(usage),
+    reserveOctets: config.audit.reserveOctets,
+    onFull: () => {
+      log.error(
+        { octets: config.audit.reserveOctets },
+        'the disk is full: the audit log lives on its reserve, denials are only counted; make room before nothing can be signed',
+      );
+    },
     onTornTail: (octets) => {
       log.warn({ octets }, 'a crash had left an unfinished entry in the audit log; it was cut');
     },

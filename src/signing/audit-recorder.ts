@@ -25,7 +25,8 @@ export class AuditRecorder implements Recorder {
   async decision(entry: DecisionEntry): Promise<RecordedDecision> {
     const { effect } = entry.decision;
     const at = this.#log.now();
-    if (effect === 'deny' && !this.#quota.take(callerShare(entry.caller), at)) return COUNTED;
+    if (effect === 'deny' && !this.#quota.take(callerShare(entry.caller), at, this.#log.isShort))
+      return COUNTED;
     const { index, durable } = this.#log.append(decisionRecord(entry, at));
     await durable;
     if (effect !== 'permit') return COUNTED;

@@ -45,3 +45,15 @@ describe('S16: denials', () => {
     expect(written).toEqual([['a', 1, 0]]);
   });
 });
+
+it('S16: while the disk is short none gets an entry of its own; all are counted', () => {
+  const written: unknown[] = [];
+  const quota = new DenialQuota(2, (share, count) => written.push([share, count]));
+  expect([quota.take('uid:1', 0), quota.take('uid:1', 1, true), quota.take('uid:1', 2, true)]).toEqual([
+    true,
+    false,
+    false,
+  ]);
+  quota.end();
+  expect(written).toEqual([['uid:1', 2]]);
+});
