@@ -5,21 +5,14 @@ import { writeFileSync } from 'node:fs';
 import { request as httpRequest, type IncomingMessage } from 'node:http';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { pathToFileURL } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { ReceivedRequest } from '../../../src/verify/received-request.ts';
 import { clientIdAt, signedChain, TRUST_DOMAIN, type TokenTerms } from '../../support/delegation-chain.ts';
+import { EXAMPLE_HOOK, exampleFile } from '../../support/example-hook.ts';
 import { signedRequest, testKey, wit, type SignOptions } from '../../support/signed-request.ts';
 import { makeTempDir, type TempDir } from '../../support/temp-dir.ts';
 
-const ROOT = join(import.meta.dirname, '..', '..', '..');
-const EXAMPLE = join(ROOT, 'examples', 'delegated-payments.ts');
-const VERIFY = pathToFileURL(join(ROOT, 'src', 'verify', 'index.ts')).href;
-/** Resolves the package's own name to its sources. */
-const HOOK = `data:text/javascript,${encodeURIComponent(
-  `import { registerHooks } from 'node:module';
-   registerHooks({ resolve: (name, context, next) => next(name === 'agentkeyd/verify' ? ${JSON.stringify(VERIFY)} : name, context) });`,
-)}`;
+const EXAMPLE = exampleFile('delegated-payments.ts');
 
 const grantKey = testKey();
 const witIssuer = testKey();
@@ -47,10 +40,14 @@ beforeAll(async () => {
       sandbox: true,
     }),
   );
-  server = spawn(process.execPath, ['--import', HOOK, EXAMPLE, 'trust.json', 'https://api.example', '0'], {
-    cwd: directory.path,
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
+  server = spawn(
+    process.execPath,
+    ['--import', EXAMPLE_HOOK, EXAMPLE, 'trust.json', 'https://api.example', '0'],
+    {
+      cwd: directory.path,
+      stdio: ['ignore', 'pipe', 'inherit'],
+    },
+  );
   if (server.stdout === null) throw new Error('no output');
   const [line] = (await once(createInterface(server.stdout), 'line')) as [string];
   port = Number(/\d+$/.exec(line)?.[0]);
