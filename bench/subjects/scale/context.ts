@@ -15,12 +15,25 @@ export interface ScaleContext {
 export interface ScaleSizes {
   readonly agents: number;
   readonly auditEntries: number;
+  /** Issuances of a round, and of the round before it that warms the issuer up. */
+  readonly issuances: number;
+  readonly firstIssuances: number;
 }
 
 /** What the figures are defined for. */
-export const FULL_SIZES: ScaleSizes = { agents: 10_000, auditEntries: 1_000_000 };
+export const FULL_SIZES: ScaleSizes = {
+  agents: 10_000,
+  auditEntries: 1_000_000,
+  issuances: 100,
+  firstIssuances: 400,
+};
 /** For a run of minutes: every figure is there, and says that it is of less. */
-export const SHORT_SIZES: ScaleSizes = { agents: 2_000, auditEntries: 200_000 };
+export const SHORT_SIZES: ScaleSizes = {
+  agents: 2_000,
+  auditEntries: 200_000,
+  issuances: 40,
+  firstIssuances: 100,
+};
 
 /** A figure beside those of the table: it tells where one of those comes from. */
 export interface Detail {

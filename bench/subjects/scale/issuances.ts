@@ -8,19 +8,18 @@ import { call, loadWith, type Load } from '../daemon.ts';
 import type { BenchSandbox } from '../sandbox.ts';
 import type { ScaleContext, Scaled } from './context.ts';
 
-/** Each agent is renewed once: a second renewal within the minute would be answered from the first. */
-const AGENTS_PER_ROUND = 50;
 const CONNECTIONS = 4;
 const MAX_SECONDS = 300;
 const ISSUED_TIMEOUT_MS = 300_000;
 
 /**
- * The issuer's CPU time per issuance, its module hosts' included, and what one core could do in a second by it.
+ * Each agent is renewed once: a second renewal within the minute would be answered from the first. What is told is
+ * the issuer's CPU time per issuance, its module hosts' included, and what one core could do in a second by it.
  * The host's TPM, which certifies each key, is slower than the issuer: the rate on the wire tells nothing of the
  * issuer.
  */
 export async function measureIssuances(
-  { dir, programs, rounds, say }: ScaleContext,
+  { dir, programs, sizes, rounds, say }: ScaleContext,
   { full, issuerPid }: BenchSandbox,
 ): Promise<Scaled> {
   const send = async (requests: readonly LoadRequest[]) => {
@@ -29,7 +28,9 @@ export async function measureIssuances(
     const load: Load = { connections: CONNECTIONS, seconds: MAX_SECONDS, maxRequests: requests.length };
     return loadWith(programs, full, file, load);
   };
-  const names = Array.from({ length: (rounds + 1) * AGENTS_PER_ROUND }, (_, number) => `issue-${number}`);
+  const { issuances, firstIssuances } = sizes;
+  const count = firstIssuances + rounds * issuances;
+  const names = Array.from({ length: count }, (_, number) => `issue-${number}`);
   say(`scale: making ${names.length} agents to issue to`);
   await send(
     names.map((name) => ({
@@ -44,7 +45,7 @@ export async function measureIssuances(
     const before = processCpu(issuerPid);
     const { requests, opsPerS } = await send(
       names
-        .slice(round * AGENTS_PER_ROUND, (round + 1) * AGENTS_PER_ROUND)
+        .slice(round === 0 ? 0 : firstIssuances + (round - 1) * issuances, firstIssuances + round * issuances)
         .map((name) => ({ method: 'POST', path: `/v1/agents/${name}/credentials`, body: {} })),
     );
     const { ownUs, childrenUs } = cpuBetween(before, processCpu(issuerPid));
