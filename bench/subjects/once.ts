@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import type { OnceFigures } from '../figures.ts';
 import { measureAudit } from './scale/audit.ts';
 import type { Detail, ScaleContext, Scaled } from './scale/context.ts';
+import { measureDelegations } from './scale/delegations.ts';
 import { measureIssuances } from './scale/issuances.ts';
 import { measurePolicies } from './scale/policies.ts';
 import { measureTpmAgents } from './scale/tpm-agents.ts';
@@ -22,6 +23,7 @@ export async function measureOnce(context: ScaleContext, sandbox: BenchSandbox):
   };
   const policies = await measurePolicies(await own('p'), sandbox);
   const issuances = await measureIssuances(await own('i'), sandbox);
+  const delegations = await measureDelegations(await own('d'), sandbox);
   const agents = await measureTpmAgents(await own('t'));
   const audit = await measureAudit(await own('a'));
   const all: readonly Scaled[] = [policies, agents.cost, audit, agents.start, agents.resident, issuances];
@@ -34,6 +36,6 @@ export async function measureOnce(context: ScaleContext, sandbox: BenchSandbox):
       resident_mib: agents.resident.spread,
       issuances_per_s: issuances.spread,
     },
-    details: all.flatMap(({ details }) => details),
+    details: [...all.flatMap(({ details }) => details), ...delegations],
   };
 }

@@ -5,6 +5,7 @@
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { startSwtpm, type Swtpm } from '../../../scripts/sandbox/swtpm.ts';
+import type { Sample } from '../../harness/measurement.ts';
 import { cpuBetween, processCpu, residentMiB } from '../../harness/process-cpu.ts';
 import { writeRequests } from '../../harness/requests.ts';
 import { runRaw } from '../../harness/run-raw.ts';
@@ -38,7 +39,7 @@ export async function measureTpmAgents(context: ScaleContext): Promise<TpmAgents
     const agents = Array.from({ length: count }, (_, number) => `agent-${number}`);
     say(`scale: making ${count} TPM agents`);
     const first = await startLone('agents', daemon);
-    await createAll(programs, dir, first.subject, agents);
+    const creation = await createAll(programs, dir, first.subject, agents);
     await first.stop();
 
     const starts: { readonly readyS: number; readonly residentMiB: number }[] = [];
@@ -56,7 +57,16 @@ export async function measureTpmAgents(context: ScaleContext): Promise<TpmAgents
       const agentsText = `${count.toLocaleString('en')} TPM agents`;
       return {
         cost,
-        start: { spread: spread(starts.map(({ readyS }) => readyS)), details: [] },
+        start: {
+          spread: spread(starts.map(({ readyS }) => readyS)),
+          details: [
+            {
+              what: 'making a TPM agent, p50 of one after the other, ms',
+              spread: spread([creation.p50Us / 1000 / CREATE_CONNECTIONS]),
+            },
+            { what: 'daemon CPU of making one, µs', spread: spread([daemonCpuUs(creation)]) },
+          ],
+        },
         resident: {
           spread: spread(starts.map((each) => each.residentMiB)),
           details: [
@@ -144,7 +154,7 @@ async function createAll(
   dir: string,
   subject: DaemonSubject,
   agents: readonly string[],
-): Promise<void> {
+): Promise<Sample> {
   const file = join(dir, 'create.http');
   await writeRequests(
     file,
@@ -154,7 +164,7 @@ async function createAll(
       body: { name, backend: 'tpm', algorithm: 'ES256' },
     })),
   );
-  await loadWith(programs, subject, file, {
+  return loadWith(programs, subject, file, {
     connections: CREATE_CONNECTIONS,
     seconds: CREATE_SECONDS,
     maxRequests: agents.length,

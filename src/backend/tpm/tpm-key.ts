@@ -123,7 +123,8 @@ export class TpmKeyTable {
   }
 }
 
-const MAX_KNOWN = 4096;
+/** As many as there are saved contexts (context-cache.ts): some 2 KiB each. */
+const MAX_KNOWN = 16_384;
 
 /** The digest length of an algorithm that a TPM signs digests for. */
 export function isTpmAlgorithm(algorithm: Algorithm, rsa: boolean): boolean {
