@@ -13,6 +13,8 @@ import { compileRaw } from './harness/run-raw.ts';
 import { figures, toJson } from './figures.ts';
 import { FULL_SIZES, SHORT_SIZES } from './subjects/scale/context.ts';
 import { writeReport } from './report.ts';
+import { runSlow } from './slow/run.ts';
+import { slowJson, slowLines } from './slow/section.ts';
 import { startSubjects } from './subjects/all.ts';
 
 const USAGE = `Usage: npm run bench -- [options]
@@ -21,6 +23,7 @@ const USAGE = `Usage: npm run bench -- [options]
   --rounds N         rounds of every measurement (default 7, short 5)
   --seconds S        of each measurement in each round (default 2, short 1)
   --only TEXT        only measurements whose name contains TEXT (or one of TEXT|TEXT); \`scale\` is what scale costs
+  --slow             instead: what callers get of a TPM of 30 ms a signature, and beside one that floods (as root)
   --json             the last line is one JSON object
   --report           write docs/performance.md and docs/performance/*.svg
   --help
@@ -36,6 +39,7 @@ const { values } = parseArgs({
     rounds: { type: 'string' },
     seconds: { type: 'string' },
     only: { type: 'string' },
+    slow: { type: 'boolean', default: false },
     json: { type: 'boolean', default: false },
     report: { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
@@ -46,6 +50,10 @@ const say = (line: string): void => void process.stderr.write(`${line}\n`);
 
 if (values.help) {
   process.stdout.write(USAGE);
+} else if (values.slow) {
+  const slow = await runSlow({ short: values.short }, say);
+  for (const line of slowLines(slow)) process.stdout.write(`${line}\n`);
+  if (values.json) process.stdout.write(`${JSON.stringify(slowJson(slow))}\n`);
 } else {
   const rounds = positive(values.rounds, values.short ? 5 : 7, 'rounds');
   const seconds = positive(values.seconds, values.short ? 1 : 2, 'seconds');

@@ -8,7 +8,7 @@ import { makeSofthsm } from '../../test/support/softhsm.ts';
 import { requestAs } from '../../test/support/http-over-socket.ts';
 import { startDaemon, type TestDaemon } from '../../test/support/daemon.ts';
 import { startSwtpm } from '../../scripts/sandbox/swtpm.ts';
-import { startSlowTpm, type SlowTpm } from '../../scripts/sandbox/slow-tpm.ts';
+import { lasting, startSlowTpm, type SlowTpm } from '../../scripts/sandbox/slow-tpm.ts';
 
 /** Users of this machine by number only: no name is needed. */
 export const FLOOD_UID = 41_001;
@@ -38,7 +38,7 @@ export async function startSlowHost(dir: string, signMs: number): Promise<SlowHo
     const tpm = await startSlowTpm({
       tpmSocket: join(dir, 'tpm'),
       socket: join(dir, 'slow'),
-      signMs,
+      hold: lasting(signMs),
     });
     stops.push(() => tpm.stop());
     const softhsm = await makeSofthsm();

@@ -18,8 +18,8 @@ export interface SlowTpmOptions {
   readonly tpmSocket: string;
   /** Where to listen. */
   readonly socket: string;
-  /** From a TPM2_Sign command to its response; a discrete TPM takes 10 to 150. */
-  readonly signMs: number;
+  /** Is called when a TPM2_Sign has come; its response leaves once this has resolved. */
+  readonly hold: () => Promise<void>;
 }
 
 /** TPM 2.0 Part 1, 18: tag (2 octets), size of the whole (4), command or response code (4). */
@@ -29,11 +29,14 @@ const TPM_CC_SIGN = 0x0000015d;
 /** What a timer may be late by; the rest of a hold is waited for in turns of the event loop. */
 const TIMER_SLACK_MS = 1.5;
 
-export async function startSlowTpm({ tpmSocket, socket, signMs }: SlowTpmOptions): Promise<SlowTpm> {
+export async function startSlowTpm({ tpmSocket, socket, hold }: SlowTpmOptions): Promise<SlowTpm> {
   let signs = 0;
   const open = new Set<Socket>();
   const data = createServer((client) => {
-    relayCommands(client, joined(open, client, tpmSocket), signMs, () => (signs += 1));
+    relayCommands(client, joined(open, client, tpmSocket), () => {
+      signs += 1;
+      return hold();
+    });
   });
   const control = createServer((client) => {
     const tpm = joined(open, client, `${tpmSocket}.ctrl`);
@@ -54,6 +57,14 @@ export async function startSlowTpm({ tpmSocket, socket, signMs }: SlowTpmOptions
   };
 }
 
+/** From a TPM2_Sign to its response, in milliseconds; a discrete TPM takes 10 to 150. */
+export function lasting(signMs: number): () => Promise<void> {
+  return () =>
+    new Promise((resolve) => {
+      at(performance.now() + signMs, resolve);
+    });
+}
+
 /** A connection to swtpm that ends with the client's, and the other way round. */
 function joined(open: Set<Socket>, client: Socket, path: string): Socket {
   const tpm = connect(path);
@@ -72,16 +83,14 @@ function joined(open: Set<Socket>, client: Socket, path: string): Socket {
 }
 
 /** A TPM answers in order, one command at a time. */
-function relayCommands(client: Socket, tpm: Socket, signMs: number, onSign: () => void): void {
-  const dueAt: number[] = [];
+function relayCommands(client: Socket, tpm: Socket, onSign: () => Promise<void>): void {
+  const holds: Promise<void>[] = [];
   const commands = new Frames((frame) => {
-    const isSign = frame.readUInt32BE(6) === TPM_CC_SIGN;
-    if (isSign) onSign();
-    dueAt.push(isSign ? performance.now() + signMs : 0);
+    holds.push(frame.readUInt32BE(6) === TPM_CC_SIGN ? onSign() : Promise.resolve());
     tpm.write(frame);
   });
   const responses = new Frames((frame) => {
-    at(dueAt.shift() ?? 0, () => client.write(frame));
+    void holds.shift()?.then(() => client.write(frame));
   });
   client.on('data', (chunk: Buffer) => {
     commands.add(chunk);
