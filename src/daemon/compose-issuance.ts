@@ -1,6 +1,7 @@
 /** The room that speaks with the issuer, and what others need of what it knows. */
 import { readFileSync } from 'node:fs';
 import type { Logger } from '../base/logger.ts';
+import type { HostLogs } from '../issuance/host-logs.ts';
 import { IssuanceService } from '../issuance/issuance-service.ts';
 import type { ApprovedNames } from '../policy/judge.ts';
 import { buildAgentCsr } from '../signing/certification-request.ts';
@@ -19,6 +20,7 @@ export interface IssuanceRoomOptions {
   readonly backends: Hardware;
   /** Whether this agent's key may sign raw octets: such an agent gets a certificate and nothing else (S1). */
   readonly mayRawSign: (agentName: string) => boolean;
+  readonly logs: HostLogs;
   readonly logger: Logger;
 }
 
@@ -53,6 +55,7 @@ export function composeIssuance(options: IssuanceRoomOptions): IssuanceService |
     buildCsr: buildAgentCsr,
     chain: ({ id }) => state.delegations.find(id)?.chain,
     credentialKinds: ({ name }) => (options.mayRawSign(name) ? ['x509'] : CREDENTIAL_KINDS),
+    logs: options.logs,
     logger: logger.child({ room: 'issuance' }),
   });
 }

@@ -142,7 +142,7 @@ class ComposedDaemon implements Daemon {
     this.#rules = config.policy;
     this.#backends = new Hardware(hardware.lanes);
     this.#issuance = composeIssuance({
-      ...{ config, state, hardware, backends: this.#backends, logger },
+      ...{ config, state, hardware, backends: this.#backends, logs: logs.evidence, logger },
       mayRawSign: (name) => this.#authorizer.mayRawSign(name),
     });
     const issuance = this.#issuance;

@@ -11,6 +11,7 @@ import { recordAnchor } from './anchoring.ts';
 import { auditSigner } from './audit-key.ts';
 import type { DaemonConfig } from './config.ts';
 import type { OpenHardware } from './hardware.ts';
+import { LogEvidenceSource } from './log-evidence.ts';
 import type { LaneCounter } from './lane-counter.ts';
 import type { DaemonState } from './state/state.ts';
 import { UsageTally } from './usage-tally.ts';
@@ -21,6 +22,8 @@ export interface EvidenceLogs {
   readonly usage: MemoryUsageHistory;
   /** Under both; undefined where there is none. */
   readonly counter: LaneCounter | undefined;
+  /** Both, for the issuer. */
+  readonly evidence: LogEvidenceSource;
 }
 
 const START_TIMEOUT_MS = 5_000;
@@ -73,7 +76,7 @@ export async function openEvidenceLogs(
   });
   const { fault } = ledger.state();
   if (fault !== undefined) log.error({ error: fault }, 'nothing that costs something is signed');
-  return { audit, ledger, usage, counter };
+  return { audit, ledger, usage, counter, evidence: new LogEvidenceSource({ audit, ledger, counter }) };
 }
 
 async function isReady(lane: HardwareLane | undefined): Promise<boolean> {

@@ -23,7 +23,7 @@ export interface HostServiceOptions extends ActionGate {
   readonly adoptTpm: (() => Promise<void>) | undefined;
   readonly issuance: IssuanceService | undefined;
   readonly issuerUrl: string | undefined;
-  readonly logs: Pick<EvidenceLogs, 'ledger' | 'counter'>;
+  readonly logs: Pick<EvidenceLogs, 'ledger' | 'counter' | 'evidence'>;
   readonly isDraining: () => boolean;
   readonly logger: Logger;
 }
@@ -90,11 +90,17 @@ export class HostService implements HostApi {
         waiting: sum(lanes.map(({ queue }) => queue.state.waiting)),
         running: sum(lanes.map(({ queue }) => queue.state.running)),
       },
-      // A counter that was not compared with vouches for nothing.
-      rollback: ledger.counter !== null && ledger.fault === null ? 'tpm' : 'unprotected',
+      rollback: this.#rollback(ledger),
       ledger,
       agents: agents.list().length,
     };
+  }
+
+  /** A ledger that is at fault was compared with nothing; what the issuer has not seen, it can not tell. */
+  #rollback({ counter, fault }: LedgerStatus): DaemonStatus['rollback'] {
+    if (fault !== null) return 'unprotected';
+    if (counter !== null) return 'tpm';
+    return this.#options.logs.evidence.isWitnessed ? 'witnessed' : 'unprotected';
   }
 
   async #ledger(): Promise<LedgerStatus> {

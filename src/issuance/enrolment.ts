@@ -3,6 +3,7 @@ import { createHash, createHmac, randomUUID } from 'node:crypto';
 import type { Attester } from '../backend/attester.ts';
 import type { HardwareKey, KeyBackend, KeyPurpose } from '../backend/backend.ts';
 import { activationMessage, attestedData } from '../wire/attested-data.ts';
+import { encodeBase64url } from '../wire/base64url.ts';
 import { parse } from '../wire/check.ts';
 import type { ChannelBinding } from '../wire/issuance/challenge.ts';
 import {
@@ -20,6 +21,7 @@ import { jwkThumbprint } from '../wire/jwk.ts';
 import { KeydError } from '../wire/problem.ts';
 import { publicAreaName } from '../wire/tpm/name.ts';
 import { checkChallenge } from './challenge-check.ts';
+import type { HostLogs } from './host-logs.ts';
 import { postJson } from './host-request.ts';
 import type { HostRecord } from './issuance-store.ts';
 import type { IssuerChannel } from './issuer-channel.ts';
@@ -36,6 +38,7 @@ export interface EnrolmentInput {
   /** RFC 7638 thumbprint by configuration; overrides what was pinned on first use. */
   readonly challengeKeyThumbprint: string | undefined;
   readonly enrolmentToken: string | undefined;
+  readonly logs: HostLogs | undefined;
   readonly nowMs: number;
 }
 
@@ -80,13 +83,14 @@ export async function enrolHost(input: EnrolmentInput): Promise<HostRecord> {
     m2.credential.encSecret,
   );
 
+  const nvPublic = await input.logs?.nvPublic();
   // Both Certify calls and the quote carry the same extraData, which names both host keys.
   const hostPublic = await attester.publicArea(hostKey.keyId);
   const auditPublic = await attester.publicArea(auditKey.keyId);
   const extraData = attestedData(
     'enroll',
     m2.challenge,
-    enrolmentBound(m1, hostPublic, auditPublic),
+    enrolmentBound(m1, hostPublic, auditPublic, nvPublic),
     binding,
   );
   const m3: EnrolEvidence = {
@@ -97,11 +101,18 @@ export async function enrolHost(input: EnrolmentInput): Promise<HostRecord> {
     quote: await quote(attester, m2.pcrSelection.sha256, extraData),
     hostKey: await certified(attester, hostKey, extraData),
     auditKey: await certified(attester, auditKey, extraData),
+    ...(nvPublic === undefined ? {} : { nvPublic }),
   };
   const m4 = parse(standing, await postJson(channel, EVIDENCE_PATH, m3), 'issuer_refused');
   const akName = Buffer.from(publicAreaName(ak)).toString('hex');
   await checkStanding(m4, issuer, akName);
-  return { hostKeyId: hostKey.keyId, auditKeyId: auditKey.keyId, issuer, standing: m4 };
+  return {
+    hostKeyId: hostKey.keyId,
+    auditKeyId: auditKey.keyId,
+    issuer,
+    standing: m4,
+    ...(nvPublic === undefined ? {} : { counter: encodeBase64url(nvPublic) }),
+  };
 }
 
 async function fetchMetadata(channel: IssuerChannel): Promise<IssuerMetadata> {

@@ -8,8 +8,10 @@ import type { BackendKind, KeyBackend } from '../backend/backend.ts';
 import type { Logger } from '../base/logger.ts';
 import type { ChannelBinding } from '../wire/issuance/challenge.ts';
 import type { Standing } from '../wire/issuance/enrolment.ts';
+import { encodeBase64url } from '../wire/base64url.ts';
 import { KeydError, asKeydError } from '../wire/problem.ts';
 import { enrolHost } from './enrolment.ts';
+import type { HostLogs } from './host-logs.ts';
 import type { CredentialRecord, HostRecord, IssuanceStore } from './issuance-store.ts';
 import { IssuerChannel, type IssuerEndpoint } from './issuer-channel.ts';
 import { CREDENTIAL_KINDS, type CredentialKind, type IssuedCredentials } from '../wire/issuance/issue.ts';
@@ -39,6 +41,8 @@ export interface IssuanceParts {
   readonly credentialKinds: (agent: IssuableAgent) => readonly CredentialKind[];
   /** The tokens that delegate to a sub-agent's present key, DT₀ first; undefined for a root agent. */
   readonly chain?: (agent: IssuableAgent) => readonly string[] | undefined;
+  /** Ledger and audit log; a host whose logs nobody keeps has none to show. */
+  readonly logs?: HostLogs;
   readonly logger: Logger;
   readonly now?: () => number;
 }
@@ -130,7 +134,8 @@ export class IssuanceService {
     return this.#exchange('host', async (channel) => {
       const known = this.#parts.store.host();
       const hostKey = known === undefined ? undefined : await this.#parts.tpm.find(known.hostKeyId);
-      if (known === undefined || hostKey === undefined) return this.#enrol(channel);
+      if (known === undefined || hostKey === undefined || !(await this.#hasSameCounter(known)))
+        return this.#enrol(channel);
       try {
         const standing = await reattestHost({ ...this.#common(channel), host: known, hostKey });
         this.#parts.store.putHost({ ...known, standing });
@@ -195,6 +200,12 @@ export class IssuanceService {
     });
   }
 
+  /** Another counter than was enrolled, one where there was none, or none where there was one: enrolled anew. */
+  async #hasSameCounter({ counter }: HostRecord): Promise<boolean> {
+    const nvPublic = await this.#parts.logs?.nvPublic();
+    return counter === (nvPublic === undefined ? undefined : encodeBase64url(nvPublic));
+  }
+
   async #enrol(channel: IssuerChannel): Promise<Standing> {
     try {
       const record = await enrolHost({
@@ -216,6 +227,7 @@ export class IssuanceService {
       attester: this.#parts.tpm.attester,
       channel,
       channelBinding: this.#parts.config.channelBinding,
+      logs: this.#parts.logs,
       nowMs: this.#now(),
     };
   }

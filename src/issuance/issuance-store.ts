@@ -11,6 +11,8 @@ export interface HostRecord {
   /** Pinned at enrolment; a changed challenge key is refused, never learned. */
   readonly issuer: IssuerMetadata;
   readonly standing: Standing;
+  /** TPMS_NV_PUBLIC of the counter that was enrolled, base64url; absent where there was none. */
+  readonly counter?: string;
 }
 
 /** Credentials for one key of one agent. */

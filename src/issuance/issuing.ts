@@ -20,6 +20,7 @@ import { jwkThumbprint, type PublicJwk } from '../wire/jwk.ts';
 import { KeydError } from '../wire/problem.ts';
 import { checkChallenge } from './challenge-check.ts';
 import { quote } from './enrolment.ts';
+import type { HostLogs } from './host-logs.ts';
 import { postSigned } from './host-request.ts';
 import type { HostRecord } from './issuance-store.ts';
 import { checkIssued } from './issued-check.ts';
@@ -60,6 +61,7 @@ export interface IssuingInput {
   /** Of a sub-agent: the tokens that delegate to its present key, DT₀ first. */
   readonly chain: readonly string[] | undefined;
   readonly buildCsr: CsrBuilder;
+  readonly logs: HostLogs | undefined;
   readonly channel: IssuerChannel;
   readonly channelBinding: ChannelBinding;
   readonly nowMs: number;
@@ -96,12 +98,16 @@ export async function obtainCredentials(input: IssuingInput): Promise<IssuedCred
     m6.quote === 'required'
       ? { quote: await quote(input.attester, m6.pcrSelection.sha256, key.extraData('issue-quote')) }
       : {};
-  const m7: IssueRequest = { session: m6.session, csr, ...key.members, ...quoted };
+  const logged = await input.logs?.evidence(m6.witness, (bound) =>
+    attestedData('audit', m6.challenge, bound, binding),
+  );
+  const m7: IssueRequest = { session: m6.session, csr, ...key.members, ...quoted, ...logged };
   const issued = parse(
     issuedCredentials,
     await postSigned(channel, hostBackend, hostKey, ISSUE_PATH, m7, input.nowMs),
     'issuer_refused',
   );
+  input.logs?.seen();
   await checkIssued(issued, host.issuer, {
     publicJwk: agent.publicJwk,
     uri,

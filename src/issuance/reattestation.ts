@@ -12,6 +12,7 @@ import {
 } from '../wire/issuance/reattestation.ts';
 import { checkChallenge } from './challenge-check.ts';
 import { quote } from './enrolment.ts';
+import type { HostLogs } from './host-logs.ts';
 import { postSigned } from './host-request.ts';
 import type { HostRecord } from './issuance-store.ts';
 import type { IssuerChannel } from './issuer-channel.ts';
@@ -24,6 +25,7 @@ export interface ReattestationInput {
   readonly channelBinding: ChannelBinding;
   readonly host: HostRecord;
   readonly hostKey: HardwareKey;
+  readonly logs: HostLogs | undefined;
   readonly nowMs: number;
 }
 
@@ -48,12 +50,16 @@ export async function reattestHost(input: ReattestationInput): Promise<Standing>
   const evidence = {
     session: m2.session,
     quote: await quote(input.attester, m2.pcrSelection.sha256, extraData),
+    ...(await input.logs?.evidence(m2.witness, (bound) =>
+      attestedData('audit', m2.challenge, bound, binding),
+    )),
   };
   const renewed = parse(
     standing,
     await postSigned(channel, backend, hostKey, EVIDENCE_PATH, evidence, input.nowMs),
     'issuer_refused',
   );
+  input.logs?.seen();
   await checkStanding(renewed, host.issuer, akId);
   return renewed;
 }

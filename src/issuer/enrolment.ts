@@ -83,6 +83,7 @@ export async function finishEnrolment(
     exporter,
     pcrSelection: QUOTED_PCRS,
     stored: before?.boot,
+    witness: await context.store.witnesses.byEk(ekHash),
   });
   await refuseAgentKeys(context, [appraised.hostKey, appraised.auditKey]);
   const { akId } = appraised.ak;
@@ -94,6 +95,7 @@ export async function finishEnrolment(
     akPublic: request.ak.public,
     hostKey: appraised.hostKey,
     auditKey: appraised.auditKey,
+    nvPublic: evidence.nvPublic,
     endorsement: appraised.endorsement,
     enrolledAtSeconds: now,
   };

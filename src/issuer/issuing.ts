@@ -20,6 +20,7 @@ import type { ApprovedHost } from './host-registry.ts';
 import { nowSeconds, QUOTED_PCRS, QUOTED_PCRS_JSON, type IssuerContext } from './issuer-context.ts';
 import type { IssuanceEntry } from './store/issuance-log.ts';
 import type { EnrolledHost } from './store/host-records.ts';
+import { logsOf, tellWitness, witnessHeads, witnessRevision } from './witness.ts';
 import { appraiseKey, type KeyAppraisal } from './verifier/appraise-key.ts';
 import { mayIssue } from './verifier/host-policy.ts';
 import { checkSubAgentChain, type SubAgentRules } from './verifier/sub-agent-chain.ts';
@@ -32,6 +33,7 @@ const issueSession = object({
   req: credentialRequest,
   quote: oneOf(['required', 'reuse']),
   boot: bootSnapshot,
+  witness: witnessRevision,
 });
 
 /**
@@ -61,9 +63,10 @@ export async function beginIssuance(
   // A host that is late with its re-attestation shows here what it has become.
   const late = now >= host.attestedAtSeconds + context.config.lifetimes.reattestSeconds;
   const quote = late ? 'required' : 'reuse';
-  const data = { req, quote, boot: takeSnapshot(host.boot) };
+  const { told, revision: witness } = await tellWitness(context, host);
+  const data = { req, quote, boot: takeSnapshot(host.boot), witness };
   const opened = await context.challenges.open('issue', host.akId, network, data, now);
-  return { ...opened, quote, pcrSelection: QUOTED_PCRS_JSON };
+  return { ...opened, ...told, quote, pcrSelection: QUOTED_PCRS_JSON };
 }
 
 /**
@@ -81,10 +84,11 @@ export async function finishIssuance(
 ): Promise<IssuedCredentials> {
   const now = nowSeconds(context);
   const { challenge, data } = await context.challenges.take(issue.session, 'issue', host.akId, now);
-  const { req, quote, boot } = parse(issueSession, data, 'internal');
+  const { req, quote, boot, witness } = parse(issueSession, data, 'internal');
+  const logs = await logsOf(context, host, witness);
   const approved = approvedHost(context, host);
   const appraised = appraiseKey({
-    standing: { ...host, boot: judgedAgainst(host.boot, boot) },
+    standing: { ...host, boot: judgedAgainst(host.boot, boot), logs },
     standingExpiresAtSeconds: host.standingEndsAtSeconds,
     host: approved,
     policy: context.policy(),
@@ -98,6 +102,7 @@ export async function finishIssuance(
     subAgents: subAgentRules(context, approved, now),
     nowSeconds: now,
   });
+  await witnessHeads(context, host, witness, appraised.witnessed);
   await context.store.hosts.rememberBoot(host.akId, appraised.boot);
   if (appraised.chain !== undefined) await refuseRevoked(context, appraised.chain);
   const thumbprint = jwkThumbprint(appraised.jwk);

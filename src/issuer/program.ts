@@ -2,7 +2,7 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { createLogger } from '../base/logger.ts';
 import { loadAppraisalPolicy } from './appraisal-policy-loader.ts';
-import { approveHost, listHosts } from './commands/hosts.ts';
+import { acceptRollback, approveHost, listHosts } from './commands/hosts.ts';
 import { initialiseKeys, printKeys } from './commands/keys.ts';
 import { listIssuances } from './commands/issuances.ts';
 import { standardOutput, type Output } from './commands/output.ts';
@@ -99,6 +99,14 @@ export function createProgram(output: Output = standardOutput): Command {
         );
       },
     );
+
+  hosts
+    .command('accept-rollback')
+    .argument('<host>', 'label or SHA-256 of the EK')
+    .description('forget, on record, what was seen of a host’s logs: for one whose state was lost or restored')
+    .action(async (host: string) => {
+      await acceptRollback(config(), host, output);
+    });
 
   program
     .command('issuances')

@@ -8,9 +8,10 @@ import { bootSnapshot, judgedAgainst, takeSnapshot } from './boot-snapshot.ts';
 import { nowSeconds, QUOTED_PCRS, QUOTED_PCRS_JSON, type IssuerContext } from './issuer-context.ts';
 import { beginStanding, standingAnswer } from './standing-service.ts';
 import type { EnrolledHost } from './store/host-records.ts';
+import { logsOf, tellWitness, witnessHeads, witnessRevision } from './witness.ts';
 import { appraiseReattestation, type ReattestationResult } from './verifier/appraise-reattestation.ts';
 
-const reattestationSession = object({ boot: bootSnapshot });
+const reattestationSession = object({ boot: bootSnapshot, witness: witnessRevision });
 
 /** Verdicts over the evidence; a session that ran out or hardware of ours that failed is none. */
 const VERDICTS: ReadonlySet<string> = new Set(['evidence_invalid', 'appraisal_denied', 'host_not_approved']);
@@ -21,14 +22,15 @@ export async function beginReattestation(
   host: EnrolledHost,
   network: string,
 ): Promise<ReattestChallenge> {
+  const { told, revision: witness } = await tellWitness(context, host);
   const opened = await context.challenges.open(
     'reattest',
     host.akId,
     network,
-    { boot: takeSnapshot(host.boot) },
+    { boot: takeSnapshot(host.boot), witness },
     nowSeconds(context),
   );
-  return { ...opened, pcrSelection: QUOTED_PCRS_JSON };
+  return { ...opened, ...told, pcrSelection: QUOTED_PCRS_JSON };
 }
 
 /** @throws KeydError `session_unknown`, `evidence_invalid`, `appraisal_denied`, `host_not_approved` */
@@ -40,11 +42,12 @@ export async function finishReattestation(
 ): Promise<Standing> {
   const now = nowSeconds(context);
   const { challenge, data } = await context.challenges.take(evidence.session, 'reattest', host.akId, now);
-  const { boot } = parse(reattestationSession, data, 'internal');
+  const { boot, witness } = parse(reattestationSession, data, 'internal');
+  const logs = await logsOf(context, host, witness);
   let appraised: ReattestationResult;
   try {
     appraised = appraiseReattestation({
-      standing: { ...host, boot: judgedAgainst(host.boot, boot) },
+      standing: { ...host, boot: judgedAgainst(host.boot, boot), logs },
       host: context.hosts.find(host.ekHash),
       policy: context.policy(),
       evidence,
@@ -60,6 +63,7 @@ export async function finishReattestation(
     }
     throw thrown;
   }
+  await witnessHeads(context, host, witness, appraised.witnessed);
   const renewed = await beginStanding(context, { ...appraised, akId: host.akId }, challenge.claims.nonce);
   const stillThere = await context.store.hosts.renewStanding(
     { ...renewed, akId: host.akId },

@@ -14,7 +14,8 @@ import type {
 } from '../../src/wire/issuance/evidence.ts';
 import { TpmWriter } from '../../src/wire/tpm/codec.ts';
 import { TPM_ALG } from '../../src/wire/tpm/constants.ts';
-import { parseNvPublic } from '../../src/wire/tpm/nv-public.ts';
+import { auditCounterPublic, COUNTER_OCTETS } from '../../src/wire/tpm/audit-counter.ts';
+import { parseNvPublic, serializeNvPublic, type NvPublic } from '../../src/wire/tpm/nv-public.ts';
 import { serializePcrSelection, type PcrSelection } from '../../src/wire/tpm/pcr-selection.ts';
 import {
   akTemplate,
@@ -45,6 +46,7 @@ export class AttestedHost {
   /** As read from NV. */
   readonly ekCertificate: Uint8Array;
   readonly #esys: EsysConnection;
+  readonly #counters = new Set<number>();
 
   private constructor(
     tpm: TestSwtpm,
@@ -186,6 +188,59 @@ export class AttestedHost {
       const hashed = await this.#esys.hash({ data, hashAlg, hierarchy: PERMANENT.endorsement });
       return this.#esys.sign({ key: handle, digest: hashed.digest, validation: hashed.validation });
     });
+  }
+
+  /** A counter with an empty auth value, defined where it is not there, and one up. */
+  async countUp(index: number, nv: NvPublic = auditCounterPublic(index, false)): Promise<bigint> {
+    if (!this.#counters.has(index)) {
+      const defined = await this.#esys.nvDefineSpace({
+        auth: PERMANENT.owner,
+        publicInfo: serializeNvPublic(nv),
+      });
+      await this.#esys.closeHandle(defined);
+      this.#counters.add(index);
+    }
+    await this.#withIndex(index, (nvIndex) => this.#esys.nvIncrement({ auth: nvIndex, nvIndex }));
+    return this.counter(index);
+  }
+
+  async removeCounter(index: number): Promise<void> {
+    const nvIndex = await this.#esys.fromTpmHandle({ tpmHandle: index });
+    await this.#esys.nvUndefineSpace({ auth: PERMANENT.owner, nvIndex });
+    this.#counters.delete(index);
+  }
+
+  async counter(index: number): Promise<bigint> {
+    const contents = await this.#withIndex(index, (nvIndex) =>
+      this.#esys.nvRead({ auth: nvIndex, nvIndex, size: COUNTER_OCTETS, offset: 0 }),
+    );
+    return contents.readBigUInt64BE();
+  }
+
+  certifyCounter(ak: HostKey, index: number, qualifyingData: Uint8Array): Promise<SignedAttestJson> {
+    return this.#loaded([ak], ([signer]) =>
+      this.#withIndex(index, async (nvIndex) =>
+        toJsonForm(
+          await this.#esys.nvCertify({
+            signer,
+            auth: nvIndex,
+            nvIndex,
+            qualifyingData,
+            size: COUNTER_OCTETS,
+            offset: 0,
+          }),
+        ),
+      ),
+    );
+  }
+
+  async #withIndex<T>(index: number, use: (nvIndex: EsysHandle) => Promise<T>): Promise<T> {
+    const nvIndex = await this.#esys.fromTpmHandle({ tpmHandle: index });
+    try {
+      return await use(nvIndex);
+    } finally {
+      await this.#esys.closeHandle(nvIndex);
+    }
   }
 
   async readPcrs(selection: PcrSelection): Promise<readonly Uint8Array[]> {

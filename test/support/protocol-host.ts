@@ -43,7 +43,9 @@ import {
   reattestChallenge,
   reattestationBound,
   type ReattestChallenge,
+  type ReattestEvidence,
 } from '../../src/wire/issuance/reattestation.ts';
+import type { LogEvidence } from '../../src/wire/issuance/log-evidence.ts';
 import { jwkThumbprint, type PublicJwk } from '../../src/wire/jwk.ts';
 import { toJson } from '../../src/wire/json-octets.ts';
 import type { SfParameters } from '../../src/wire/structured-fields.ts';
@@ -55,6 +57,7 @@ import { publicAreaToJwk } from '../../src/wire/tpm/public-key.ts';
 import { parseSignature, signatureToJose } from '../../src/wire/tpm/signature.ts';
 import type { AttestedHost, HostKey } from './attested-host.ts';
 import { makeCsr } from './certificates.ts';
+import type { HostLogs } from './host-logs.ts';
 import type { IssuerAnswer, IssuerConnection } from './issuer-connection.ts';
 import { ISSUER_URL } from './issuer-fixture.ts';
 
@@ -77,6 +80,8 @@ export class ProtocolHost {
   readonly ak: HostKey;
   readonly hostKey: HostKey;
   readonly auditKey: HostKey;
+  /** What the host enrols a counter for, and shows; none where absent. */
+  logs: HostLogs | undefined;
 
   private constructor(host: AttestedHost, ak: HostKey, hostKey: HostKey, auditKey: HostKey) {
     this.host = host;
@@ -119,7 +124,7 @@ export class ProtocolHost {
 
   async m3(m1: EnrolRequest, m2: EnrolChallenge, exporter: Uint8Array | undefined): Promise<EnrolEvidence> {
     const secret = await this.host.activate(this.ak, m2.credential);
-    const bound = enrolmentBound(m1, this.hostKey.publicArea, this.auditKey.publicArea);
+    const bound = enrolmentBound(m1, this.hostKey.publicArea, this.auditKey.publicArea, this.logs?.nvPublic);
     const extraData = attestedData('enroll', m2.challenge, bound, exporter);
     return {
       session: m2.session,
@@ -129,6 +134,7 @@ export class ProtocolHost {
       quote: await this.host.quote(this.ak, ATTESTED_PCRS, extraData),
       hostKey: await this.host.certify(this.ak, this.hostKey, extraData),
       auditKey: await this.host.certify(this.ak, this.auditKey, extraData),
+      ...(this.logs === undefined ? {} : { nvPublic: this.logs.nvPublic }),
     };
   }
 
@@ -186,11 +192,27 @@ export class ProtocolHost {
   /** Message B from end to end. */
   async reattest(connection: IssuerConnection): Promise<Standing> {
     const opened = await this.challengeForReattestation(connection);
-    const bound = reattestationBound(this.akId, opened.session);
-    const extraData = attestedData('reattest', opened.challenge, bound, connection.exporter());
-    const quote = await this.host.quote(this.ak, ATTESTED_PCRS, extraData);
-    const answer = await this.signed(connection, EVIDENCE_PATH, { session: opened.session, quote });
+    const answer = await this.signed(connection, EVIDENCE_PATH, await this.b3(opened, connection.exporter()));
     return parse(standing, expectOk(answer));
+  }
+
+  async b3(opened: ReattestChallenge, exporter: Uint8Array | undefined): Promise<ReattestEvidence> {
+    const bound = reattestationBound(this.akId, opened.session);
+    const extraData = attestedData('reattest', opened.challenge, bound, exporter);
+    return {
+      session: opened.session,
+      quote: await this.host.quote(this.ak, ATTESTED_PCRS, extraData),
+      ...(await this.#logEvidence(opened, exporter)),
+    };
+  }
+
+  async #logEvidence(
+    { challenge, witness }: ReattestChallenge | IssueChallenge,
+    exporter: Uint8Array | undefined,
+  ): Promise<LogEvidence> {
+    if (this.logs === undefined) return {};
+    const data = (bound: Uint8Array): Uint8Array => attestedData('audit', challenge, bound, exporter);
+    return { auditCounter: await this.logs.evidence(witness, data) };
   }
 
   async challengeForIssuance(connection: IssuerConnection, req: CredentialRequest): Promise<IssueChallenge> {
@@ -215,6 +237,7 @@ export class ProtocolHost {
       ...(opened.quote === 'required'
         ? { quote: await this.host.quote(this.ak, ATTESTED_PCRS, extraData('issue-quote')) }
         : {}),
+      ...(await this.#logEvidence(opened, exporter)),
     };
   }
 

@@ -1,9 +1,10 @@
-/** `hosts list`, `hosts approve`: who may enrol, who has, and who asked. */
+/** `hosts list`, `hosts approve`, `hosts accept-rollback`: who may enrol, who has, and who asked. */
 import { readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
 import { stringify } from 'smol-toml';
 import { KeydError } from '../../wire/problem.ts';
 import type { IssuerConfig } from '../config.ts';
 import { checkHostsText, HostRegistry } from '../host-registry.ts';
+import type { SeenWitness } from '../store/witness-store.ts';
 import { openIssuerStore } from '../store/issuer-store.ts';
 import { isoTime, type Output } from './output.ts';
 
@@ -22,6 +23,11 @@ export async function listHosts(config: IssuerConfig, output: Output, json: bool
   try {
     const enrolled = new Map((await store.hosts.list()).map((host) => [host.ekHash, host]));
     const waiting = await store.hosts.listUnapproved();
+    const witnesses = new Map<string, SeenWitness>();
+    for (const { ekHash } of approved) {
+      const seen = await store.witnesses.byEk(ekHash);
+      if (seen !== undefined) witnesses.set(ekHash, seen);
+    }
     const hosts = approved.map(({ ekHash, label, namePatterns, principal }) => {
       const host = enrolled.get(ekHash);
       const standing =
@@ -34,7 +40,8 @@ export async function listHosts(config: IssuerConfig, output: Output, json: bool
               attestedAt: isoTime(host.attestedAtSeconds),
               standingEndsAt: isoTime(host.standingEndsAtSeconds),
             };
-      return { label, ekSha256: ekHash, namePatterns, principal, standing };
+      const logs = witnessed(witnesses.get(ekHash));
+      return { label, ekSha256: ekHash, namePatterns, principal, standing, logs };
     });
     const unapproved = waiting
       .filter(({ ekHash }) => approved.every((host) => host.ekHash !== ekHash))
@@ -98,6 +105,35 @@ export function approveHost(config: IssuerConfig, approval: Approval, output: Ou
   writeFileSync(temporary, after, { mode, flush: true });
   renameSync(temporary, file);
   output.line(`${approval.label} is approved; a running issuer takes it with SIGHUP (systemctl reload)`);
+}
+
+/**
+ * What was seen of a host's logs is forgotten, on record; the next that the host shows is taken as it is (S8). It
+ * counts at once, also for an issuer that runs.
+ * @param host label or EK hash
+ * @throws KeydError `not_found` where no such host is approved, or nothing was seen of it
+ */
+export async function acceptRollback(config: IssuerConfig, host: string, output: Output): Promise<void> {
+  const approved = new HostRegistry(config.hostsFile, config.lifetimes.credentialSeconds)
+    .list()
+    .find(({ label, ekHash }) => label === host || ekHash === host);
+  if (approved === undefined) throw new KeydError('not_found', `no approved host is ${host}`);
+  const store = openIssuerStore(config.stateDirectory);
+  try {
+    const by = `uid ${process.getuid?.() ?? 'unknown'}`;
+    const accepted = await store.witnesses.accept(approved.ekHash, by, Math.floor(Date.now() / 1000));
+    if (!accepted) throw new KeydError('not_found', `nothing was seen of the logs of ${approved.label} yet`);
+  } finally {
+    store.close();
+  }
+  output.line(`what ${approved.label} shows of its logs next is taken as it is`);
+}
+
+/** What was last seen of a host's logs. */
+function witnessed(seen: SeenWitness | undefined): object | null {
+  if (seen === undefined) return null;
+  const { epoch, auditSize, isCounted, seenAtSeconds } = seen;
+  return { epoch, auditSize, byTpmCounter: isCounted, seenAt: isoTime(seenAtSeconds) };
 }
 
 /** A host's own words on an operator's terminal: no control characters. */

@@ -16,6 +16,8 @@ export interface EnrolledHost {
   readonly akPublic: Uint8Array;
   readonly hostKey: PublicJwk;
   readonly auditKey: PublicJwk;
+  /** TPMS_NV_PUBLIC of the counter under the host's logs; undefined where it enrolled none. */
+  readonly nvPublic: Uint8Array | undefined;
   readonly endorsement: Endorsement;
   readonly boot: BootState;
   readonly assurance: AssuranceLevel;
@@ -89,6 +91,7 @@ export function toEnrolledHost(row: Row): EnrolledHost {
     akPublic: octetsOf(row, 'ak_public'),
     hostKey: parsePublicJwk(jsonOf(row, 'host_key')),
     auditKey: parsePublicJwk(jsonOf(row, 'audit_key')),
+    nvPublic: row['nv_public'] === null ? undefined : octetsOf(row, 'nv_public'),
     endorsement: parse(endorsementJson, jsonOf(row, 'endorsement'), 'internal'),
     boot: parseBoot(textOf(row, 'boot')),
     assurance: parse(oneOf(ASSURANCE_LEVELS), textOf(row, 'assurance'), 'internal'),

@@ -54,8 +54,8 @@ export class HostStore {
         this.#database
           .prepare(
             `INSERT INTO hosts (ak_id, ek_sha256, ak_public, host_key, host_key_thumbprint, audit_key, endorsement,
-               boot, assurance, development_policy, ear, enrolled_at, attested_at, standing_ends_at)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+               boot, assurance, development_policy, ear, enrolled_at, attested_at, standing_ends_at, nv_public)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
           )
           .run(
             host.akId,
@@ -72,6 +72,7 @@ export class HostStore {
             host.enrolledAtSeconds,
             host.attestedAtSeconds,
             host.standingEndsAtSeconds,
+            host.nvPublic ?? null,
           );
       });
     });

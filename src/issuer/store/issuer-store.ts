@@ -7,6 +7,7 @@ import { KeyStore } from './key-store.ts';
 import { NonceStore } from './nonce-store.ts';
 import { MIGRATIONS } from './schema.ts';
 import { StatusStore } from './status-store.ts';
+import { WitnessStore } from './witness-store.ts';
 import { SessionStore } from './session-store.ts';
 
 export interface IssuerStore {
@@ -16,6 +17,7 @@ export interface IssuerStore {
   readonly nonces: NonceStore;
   readonly issuances: IssuanceLog;
   readonly statuses: StatusStore;
+  readonly witnesses: WitnessStore;
   /** Rejects where the state can not be read. */
   check(): Promise<void>;
   close(): void;
@@ -31,6 +33,7 @@ export function openIssuerStore(stateDirectory: string): IssuerStore {
     nonces: new NonceStore(database),
     issuances: new IssuanceLog(database),
     statuses: new StatusStore(database),
+    witnesses: new WitnessStore(database),
     check: () =>
       new Promise((resolve) => {
         database.prepare('SELECT count(*) FROM issuer_keys').get();

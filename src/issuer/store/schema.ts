@@ -144,4 +144,30 @@ CREATE TABLE grant_statuses (
   FOREIGN KEY (list, idx) REFERENCES status_indices (list, idx)
 ) STRICT, WITHOUT ROWID;
 `,
+  `
+-- TPMS_NV_PUBLIC of the counter under ledger and audit log.
+ALTER TABLE hosts ADD COLUMN nv_public BLOB;
+
+-- What was last seen of a host's logs: JSON of the heads. By EK, so that enrolling again begins nothing anew.
+CREATE TABLE witnesses (
+  ek_sha256 TEXT PRIMARY KEY,
+  revision INTEGER NOT NULL,
+  heads TEXT NOT NULL,
+  is_counted INTEGER NOT NULL,
+  seen_at INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE accepted_rollbacks (
+  sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+  ek_sha256 TEXT NOT NULL,
+  -- What had been seen until then.
+  heads TEXT NOT NULL,
+  accepted_by TEXT NOT NULL,
+  accepted_at INTEGER NOT NULL
+) STRICT;
+CREATE TRIGGER accepted_rollbacks_are_never_changed BEFORE UPDATE ON accepted_rollbacks
+BEGIN SELECT RAISE(ABORT, 'accepted rollbacks stay on record'); END;
+CREATE TRIGGER accepted_rollbacks_are_never_removed BEFORE DELETE ON accepted_rollbacks
+BEGIN SELECT RAISE(ABORT, 'accepted rollbacks stay on record'); END;
+`,
 ];

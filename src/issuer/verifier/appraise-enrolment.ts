@@ -16,6 +16,7 @@ import { parseCertificate } from '../../wire/x509.ts';
 import type { AppraisalPolicy } from './appraisal-policy.ts';
 import { assessTpm, type Assessment } from './assurance.ts';
 import { checkAttestationKey, type AttestationKey } from './attestation-key.ts';
+import { checkEnrolledCounter, type Witness } from './audit-counter.ts';
 import { checkBootState, checkFirmware, type BootHistory, type BootState } from './boot-state.ts';
 import { findPath } from './certificate-path.ts';
 import { checkCertifiedKey, HOST_KEY_DEMANDS } from './certified-key.ts';
@@ -59,6 +60,8 @@ export interface EnrolmentInput extends EnrolmentRequestInput {
   readonly pcrSelection: PcrSelection;
   /** Last state of this AK's TPM, if it was enrolled before. */
   readonly stored: BootState | undefined;
+  /** What was last seen of this TPM's host, if it was enrolled before. */
+  readonly witness: Witness | undefined;
 }
 
 export interface EnrolmentResult extends EnrolmentCandidate {
@@ -124,7 +127,8 @@ export function appraiseEnrolment(input: EnrolmentInput): EnrolmentResult {
     }
   });
 
-  const bound = enrolmentBound(request, evidence.hostKey.public, evidence.auditKey.public);
+  const { nvPublic } = evidence;
+  const bound = enrolmentBound(request, evidence.hostKey.public, evidence.auditKey.public, nvPublic);
   const extraData = appraisal.check(14, () => expectedExtraData('enroll', challenge, bound, input.exporter));
   const quote = checkQuoteSignature(appraisal, ak, evidence.quote, extraData);
   const certified = (
@@ -145,6 +149,7 @@ export function appraiseEnrolment(input: EnrolmentInput): EnrolmentResult {
   const { boot, history } = checkBootState(appraisal, attests, input.stored, 'enrol', policy.clearedTpm);
   checkFirmware(appraisal, boot, candidate.endorsement.tpm, policy.firmwareFloors);
   checkQuotedPcrs(appraisal, ak, quote, input.pcrSelection, evidence.quote.pcrs);
+  checkEnrolledCounter(appraisal, nvPublic, input.witness);
   return {
     ...candidate,
     hostKey: hostKey.jwk,

@@ -1,5 +1,6 @@
 /** Message C: may this key have these credentials? Certify proves where it lives, the CSR that it can be used. */
 import { issueBound, type CredentialRequest, type IssueRequest } from '../../wire/issuance/issue.ts';
+import type { AnchoredHeads } from '../../wire/audit-anchor.ts';
 import type { Chain } from '../../delegation/chain.ts';
 import { jwkThumbprint, type PublicJwk } from '../../wire/jwk.ts';
 import { publicKeyObject } from '../../wire/public-key.ts';
@@ -9,6 +10,7 @@ import { parsePublicArea, type PublicArea } from '../../wire/tpm/public-area.ts'
 import type { AppraisalPolicy } from './appraisal-policy.ts';
 import { assessToken, assessTpm, type Assessment } from './assurance.ts';
 import type { AttestationKey } from './attestation-key.ts';
+import { checkCounterStatement, checkLogs } from './audit-counter.ts';
 import { checkBootState, checkFirmware, type BootState } from './boot-state.ts';
 import { checkCertifiedKey } from './certified-key.ts';
 import {
@@ -57,6 +59,8 @@ export interface KeyAppraisal {
   readonly key: Assessment;
   /** To be stored in place of the standing's. */
   readonly boot: BootState;
+  /** To be stored in place of what was seen before; undefined for a host that shows no logs. */
+  readonly witnessed: AnchoredHeads | undefined;
   readonly passed: readonly CheckNumber[];
 }
 
@@ -111,12 +115,20 @@ export function appraiseKey(input: KeyAppraisalInput): KeyAppraisal {
   }
   const quote = checkQuote(appraisal, input, ak, challenge, bound);
   if (quote !== undefined) statements.push(quote);
+  const counter = checkCounterStatement(appraisal, {
+    ak,
+    challenge,
+    exporter: input.exporter,
+    evidence: issue,
+  });
+  if (counter !== undefined) statements.push(counter);
 
   checkPossession(appraisal, csr, jwk);
   const boot = judgeBoot(appraisal, input, statements);
   if (quote !== undefined && issue.quote !== undefined) {
     checkQuotedPcrs(appraisal, ak, quote, input.pcrSelection, issue.quote.pcrs);
   }
+  const witnessed = checkLogs(appraisal, standing.logs, issue, counter);
   const chain = checkPermission(appraisal, host, {
     request,
     issuedInLastHour: input.issuedInLastHour,
@@ -130,6 +142,7 @@ export function appraiseKey(input: KeyAppraisalInput): KeyAppraisal {
     host: hostAssessment,
     key,
     boot,
+    witnessed,
     passed: appraisal.passed,
   };
 }

@@ -1,8 +1,10 @@
 /** Message B: is the enrolled TPM still there, in the same life, and in what state did it boot? */
 import { reattestationBound, type ReattestEvidence } from '../../wire/issuance/reattestation.ts';
 import type { PcrSelection } from '../../wire/tpm/pcr-selection.ts';
+import type { AnchoredHeads } from '../../wire/audit-anchor.ts';
 import type { AppraisalPolicy } from './appraisal-policy.ts';
 import { assessTpm, type Assessment } from './assurance.ts';
+import { checkCounterStatement, checkLogs } from './audit-counter.ts';
 import { checkBootState, checkFirmware, type BootState } from './boot-state.ts';
 import { expectedExtraData } from './channel-binding.ts';
 import { Appraisal, type CheckNumber } from './checks.ts';
@@ -27,6 +29,8 @@ export interface ReattestationInput {
 export interface ReattestationResult {
   /** To be stored in place of the standing's. */
   readonly boot: BootState;
+  /** To be stored in place of what was seen before; undefined for a host that shows no logs. */
+  readonly witnessed: AnchoredHeads | undefined;
   readonly assessment: Assessment;
   readonly passed: readonly CheckNumber[];
 }
@@ -47,8 +51,11 @@ export function appraiseReattestation(input: ReattestationInput): ReattestationR
     expectedExtraData('reattest', challenge, bound, input.exporter),
   );
   const quote = checkQuoteSignature(appraisal, ak, evidence.quote, extraData);
-  const { boot } = checkBootState(appraisal, [quote], standing.boot, 'forward', policy.clearedTpm);
+  const counter = checkCounterStatement(appraisal, { ak, challenge, exporter: input.exporter, evidence });
+  const statements = counter === undefined ? [quote] : [quote, counter];
+  const { boot } = checkBootState(appraisal, statements, standing.boot, 'forward', policy.clearedTpm);
   checkFirmware(appraisal, boot, standing.endorsement.tpm, policy.firmwareFloors);
   checkQuotedPcrs(appraisal, ak, quote, input.pcrSelection, evidence.quote.pcrs);
-  return { boot, assessment: assessTpm(standing.endorsement, policy), passed: appraisal.passed };
+  const witnessed = checkLogs(appraisal, standing.logs, evidence, counter);
+  return { boot, witnessed, assessment: assessTpm(standing.endorsement, policy), passed: appraisal.passed };
 }

@@ -29,6 +29,7 @@ export const CHECKS = {
   20: 'firmware version',
   21: 'PCR selection',
   22: 'PCR digest',
+  26: 'audit counter',
   27: 'permission of the host',
 } as const;
 
@@ -39,7 +40,6 @@ export const CHECKS_NOT_BUILT = {
   23: 'event log replay',
   24: 'boot policy',
   25: 'IMA log',
-  26: 'audit counter',
 } as const;
 
 /** Ends the appraisal with a verdict; given to every check. */

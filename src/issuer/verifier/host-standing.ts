@@ -2,6 +2,7 @@
 import { parsePublicArea } from '../../wire/tpm/public-area.ts';
 import type { AppraisalPolicy } from './appraisal-policy.ts';
 import { checkAttestationKey, type AttestationKey } from './attestation-key.ts';
+import type { HostLogs } from './audit-counter.ts';
 import type { BootState } from './boot-state.ts';
 import type { Appraisal } from './checks.ts';
 import { judgeEndorsement, type Endorsement } from './endorsement.ts';
@@ -16,6 +17,7 @@ export interface HostStanding {
   readonly endorsement: Endorsement;
   /** As last attested. */
   readonly boot: BootState;
+  readonly logs: HostLogs;
 }
 
 /**

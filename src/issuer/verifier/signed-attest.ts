@@ -1,17 +1,22 @@
 /** Checks 11 to 15 over one TPMS_ATTEST: nothing in it is read as meant before the AK's signature holds. */
-import { parseAttest, type Attest, type CertifyAttest, type QuoteAttest } from '../../wire/tpm/attest.ts';
+import { parseAttest, type Attest, type CertifyAttest, type NvAttest, type QuoteAttest } from '../../wire/tpm/attest.ts';
 import { hex, sameOctets, TpmReader } from '../../wire/tpm/codec.ts';
 import { TPM_GENERATED_VALUE, TPM_ST } from '../../wire/tpm/constants.ts';
 import { verifyTpmSignature } from '../../wire/tpm/signature.ts';
 import { isSigner, type AttestationKey } from './attestation-key.ts';
 import type { Appraisal } from './checks.ts';
 
-/** Types that this Verifier has a use for; NV_Certify comes with the audit counter (check 26). */
-const TYPES = { certify: TPM_ST.ATTEST_CERTIFY, quote: TPM_ST.ATTEST_QUOTE } as const;
+/** Types that this Verifier has a use for. */
+const TYPES = {
+  certify: TPM_ST.ATTEST_CERTIFY,
+  quote: TPM_ST.ATTEST_QUOTE,
+  nv: TPM_ST.ATTEST_NV,
+} as const;
 
 interface Statements {
   readonly certify: CertifyAttest;
   readonly quote: QuoteAttest;
+  readonly nv: NvAttest;
 }
 
 export interface SignedAttestInput<T extends keyof Statements> {

@@ -46,6 +46,8 @@ export const enrolEvidence = object({
   quote: quoteEvidence,
   hostKey: certifiedKey,
   auditKey: certifiedKey,
+  /** TPMS_NV_PUBLIC of the counter under ledger and audit log, where the host has one. */
+  nvPublic: optional(octets({ min: 1, max: 256 })),
 });
 export type EnrolEvidence = Infer<typeof enrolEvidence>;
 
@@ -75,7 +77,13 @@ export function enrolmentOctets(request: EnrolRequest): Uint8Array {
   return Buffer.from(canonicalJson(toJson(request)));
 }
 
-/** What enrolment evidence vouches for: M1 and both host keys, JCS. */
-export function enrolmentBound(request: EnrolRequest, hostKey: Uint8Array, auditKey: Uint8Array): Uint8Array {
-  return Buffer.from(canonicalJson(toJson({ request, hostKey, auditKey })));
+/** What enrolment evidence vouches for: M1, both host keys and the counter, JCS. */
+export function enrolmentBound(
+  request: EnrolRequest,
+  hostKey: Uint8Array,
+  auditKey: Uint8Array,
+  nvPublic: Uint8Array | undefined,
+): Uint8Array {
+  const counter = nvPublic === undefined ? {} : { nvPublic };
+  return Buffer.from(canonicalJson(toJson({ request, hostKey, auditKey, ...counter })));
 }

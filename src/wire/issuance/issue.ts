@@ -6,6 +6,7 @@ import { parsePublicJwk, type PublicJwk } from '../jwk.ts';
 import { toJson } from '../json-octets.ts';
 import { KeydError } from '../problem.ts';
 import { akId, certifiedKey, compactJws, pcrSelectionJson, quoteEvidence, sessionId } from './evidence.ts';
+import { logEvidenceMembers, witnessMember } from './log-evidence.ts';
 
 export const ISSUE_CHALLENGE_PATH = '/v1/issue/challenge';
 export const ISSUE_PATH = '/v1/issue';
@@ -33,6 +34,7 @@ export const issueChallenge = object({
   /** Whether a new quote is wanted or the standing's counts. */
   quote: oneOf(['required', 'reuse']),
   pcrSelection: pcrSelectionJson,
+  ...witnessMember,
 });
 export type IssueChallenge = Infer<typeof issueChallenge>;
 
@@ -65,6 +67,7 @@ export const issueRequest = object({
   /** PKCS#10, DER: its signature is the proof of possession. */
   csr: octets({ min: 1, max: 8192 }),
   quote: optional(quoteEvidence),
+  ...logEvidenceMembers,
 });
 export type IssueRequest = Infer<typeof issueRequest>;
 

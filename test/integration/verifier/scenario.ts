@@ -94,7 +94,7 @@ export async function enrolmentInput(host: AttestedHost, keys: HostKeys): Promis
   const { secret, credential } = makeEnrolmentCredential(appraiseEnrolmentRequest(base));
   const challenge = challengeFor('enroll', ekHashOf(host.ekPublic));
   const activated = await host.activate(keys.ak, credential);
-  const bound = enrolmentBound(request, keys.hostKey.publicArea, keys.auditKey.publicArea);
+  const bound = enrolmentBound(request, keys.hostKey.publicArea, keys.auditKey.publicArea, undefined);
   const extraData = attestedData('enroll', challenge.jws, bound, EXPORTER);
   const proof = createHmac('sha256', activated)
     .update(activationMessage(challenge.jws, enrolmentOctets(request)))
@@ -113,13 +113,15 @@ export async function enrolmentInput(host: AttestedHost, keys: HostKeys): Promis
     exporter: EXPORTER,
     pcrSelection: ATTESTED_PCRS,
     stored: undefined,
+    witness: undefined,
   };
 }
 
 /** The standing that an honest enrolment leaves. */
 export async function enrolledStanding(host: AttestedHost, keys: HostKeys): Promise<HostStanding> {
   const { ak, ekHash, endorsement, boot } = appraiseEnrolment(await enrolmentInput(host, keys));
-  return { akId: ak.akId, akPublic: keys.ak.publicArea, ekHash, endorsement, boot };
+  const logs = { nvPublic: undefined, witness: undefined };
+  return { akId: ak.akId, akPublic: keys.ak.publicArea, ekHash, endorsement, boot, logs };
 }
 
 export async function reattestationInput(

@@ -201,6 +201,7 @@ describe('hosts', () => {
     akPublic: new Uint8Array([1, 2, 3]),
     hostKey,
     auditKey,
+    nvPublic: new Uint8Array([4, 5]),
     endorsement: {
       kind: 'vendor',
       vendor: 'Infineon',

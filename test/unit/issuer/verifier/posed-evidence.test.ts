@@ -47,6 +47,7 @@ const standing: HostStanding = {
   ekHash: hostRecord.ekHash,
   endorsement: ENDORSEMENT,
   boot: { ...POSED_CLOCK, firmwareVersion: POSED_FIRMWARE },
+  logs: { nvPublic: undefined, witness: undefined },
 };
 const challenge = challengeFor('issue', standing.akId);
 const certifyData = attestedData('issue-certify', challenge.jws, bound, EXPORTER);

@@ -46,6 +46,7 @@ const honest: KeyAppraisalInput = {
     ekHash: hostRecord.ekHash,
     endorsement: ENDORSEMENT,
     boot: { ...POSED_CLOCK, firmwareVersion: POSED_FIRMWARE },
+    logs: { nvPublic: undefined, witness: undefined },
   },
   standingExpiresAtSeconds: NOW + 60,
   host: { ...hostRecord, tokens: [token] },
