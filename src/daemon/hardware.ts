@@ -3,10 +3,11 @@ import { hkdfSync } from 'node:crypto';
 import type { Attester } from '../backend/attester.ts';
 import { MODULE_HOST_WINDOW } from '../backend/pkcs11/module-host-client.ts';
 import { openPkcs11Backend } from '../backend/pkcs11/pkcs11-backend.ts';
-import { openTpmBackend } from '../backend/tpm/tpm-backend.ts';
+import { openTpmBackend, type TpmBackend } from '../backend/tpm/tpm-backend.ts';
 import { FairQueue, type FairQueueOptions } from '../base/fair-queue.ts';
 import type { Logger } from '../base/logger.ts';
 import type { HardwareLane } from '../signing/hardware.ts';
+import { asKeydError } from '../wire/problem.ts';
 import { readSecretText } from './config-host.ts';
 import type { DaemonConfig, QueueConfig } from './config.ts';
 import { LaneCounter } from './lane-counter.ts';
@@ -68,7 +69,7 @@ export async function openHardware(
       nvIndex === undefined
         ? undefined
         : new LaneCounter(lane, backend.counter(state.counterMemory, nvIndex), state.counterMemory);
-    tpm = { lane, attester: backend.attester, adopt: () => backend.adoptTpm(), counter };
+    tpm = { lane, attester: backend.attester, adopt: () => adoptTpm(backend), counter };
   }
   if (config.pkcs11 !== undefined) {
     // Twice what a module host takes at a time: while one half is verified here, it signs the other.
@@ -85,6 +86,20 @@ export async function openHardware(
  */
 function tpmPlaces(serviceMs: number): number {
   return serviceMs < QUICK_TPM_MS ? QUICK_TPM_PLACES : 1;
+}
+
+/** The host's own keys that were lost with the former TPM are made anew by whoever next needs them. */
+async function adoptTpm(backend: TpmBackend): Promise<void> {
+  await backend.adoptTpm();
+  for (const { keyId, purpose } of await backend.list()) {
+    if (purpose === 'agent') continue;
+    try {
+      await backend.readProtection(keyId);
+    } catch (thrown) {
+      if (asKeydError(thrown).code !== 'key_not_found') throw thrown;
+      await backend.destroy(keyId);
+    }
+  }
 }
 
 /** A chip may have a bus that somebody reads; a simulator behind a Unix socket has none (docs/decisions/0006). */

@@ -46,7 +46,7 @@ export class LaneCounter implements EpochCounter {
   }
 
   async read(): Promise<bigint> {
-    return this.#keep(await this.#turn(() => this.#counter.read()));
+    return (await this.#read()).value;
   }
 
   async advance(expected: bigint, bound: Uint8Array): Promise<AnchorProof> {
@@ -65,7 +65,7 @@ export class LaneCounter implements EpochCounter {
   }
 
   async adopt(): Promise<bigint> {
-    return this.#keep(await this.#turn(() => this.#counter.adopt()));
+    return this.#keep(await this.#turn(() => this.#counter.adopt())).value;
   }
 
   /** TPM2_NV_Certify, for the issuer. */
@@ -75,8 +75,7 @@ export class LaneCounter implements EpochCounter {
 
   /** TPMS_NV_PUBLIC of the counter. @throws KeydError those of the TPM */
   async nvPublic(): Promise<Uint8Array> {
-    if (this.#reading === undefined) await this.read();
-    return this.#reading?.nvPublic ?? new Uint8Array();
+    return (await this.#read()).nvPublic;
   }
 
   /** Undefined until it was read. */
@@ -92,9 +91,13 @@ export class LaneCounter implements EpochCounter {
     };
   }
 
-  #keep(reading: CounterReading): bigint {
+  async #read(): Promise<CounterReading> {
+    return this.#keep(await this.#turn(() => this.#counter.read()));
+  }
+
+  #keep(reading: CounterReading): CounterReading {
     this.#reading = reading;
     this.#value = reading.value;
-    return reading.value;
+    return reading;
   }
 }

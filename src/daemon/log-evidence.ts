@@ -9,7 +9,7 @@ import { anchorBound, type AnchoredHeads } from '../wire/audit-anchor.ts';
 import { decodeBase64url, encodeBase64url } from '../wire/base64url.ts';
 import type { LogEvidence } from '../wire/issuance/log-evidence.ts';
 import { verifyConsistency, type Hash } from '../wire/merkle.ts';
-import { KeydError } from '../wire/problem.ts';
+import { asKeydError, KeydError } from '../wire/problem.ts';
 import type { LaneCounter } from './lane-counter.ts';
 
 export interface LogEvidenceOptions {
@@ -32,7 +32,13 @@ export class LogEvidenceSource implements HostLogs {
   }
 
   async nvPublic(): Promise<Uint8Array | undefined> {
-    return this.#options.counter?.nvPublic();
+    const { counter, ledger } = this.#options;
+    try {
+      return await counter?.nvPublic();
+    } catch (thrown) {
+      ledger.health.learn(asKeydError(thrown));
+      throw thrown;
+    }
   }
 
   evidence(

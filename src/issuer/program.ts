@@ -103,7 +103,9 @@ export function createProgram(output: Output = standardOutput): Command {
   hosts
     .command('accept-rollback')
     .argument('<host>', 'label or SHA-256 of the EK')
-    .description('forget, on record, what was seen of a host’s logs: for one whose state was lost or restored')
+    .description(
+      'forget, on record, what was seen of a host’s logs: for one whose state was lost or restored',
+    )
     .action(async (host: string) => {
       await acceptRollback(config(), host, output);
     });

@@ -16,7 +16,9 @@ export async function tellWitness(
   { ekHash }: Pick<EnrolledHost, 'ekHash'>,
 ): Promise<{ readonly told: { readonly witness?: AnchoredHeads }; readonly revision: number }> {
   const seen = await store.witnesses.byEk(ekHash);
-  return seen === undefined ? { told: {}, revision: 0 } : { told: { witness: heads(seen) }, revision: seen.revision };
+  return seen === undefined
+    ? { told: {}, revision: 0 }
+    : { told: { witness: heads(seen) }, revision: seen.revision };
 }
 
 /**

@@ -3,7 +3,7 @@
  * active purse; a ledger that was set back, or that did not end cleanly, has lost its leases and no more (S8).
  */
 import { anchorBound, type AnchoredHeads } from '../wire/audit-anchor.ts';
-import { KeydError } from '../wire/problem.ts';
+import { asKeydError, KeydError } from '../wire/problem.ts';
 import type { Book } from './book.ts';
 import type { AnchorProof, EpochCounter } from './epoch-counter.ts';
 import { amountsOf, type LedgerRecord } from './records.ts';
@@ -26,6 +26,8 @@ export interface EpochsOptions {
   readonly lease: (key: string, amount: bigint) => bigint;
   readonly now: () => number;
   readonly onAnchor: (proof: AnchorProof) => void;
+  /** Told why the counter did not move, or may have. */
+  readonly onFailure: (error: KeydError) => void;
 }
 
 /** Reservations that the present epoch did not lease. */
@@ -41,6 +43,11 @@ export class Epochs {
   #waiting: Waiter[] = [];
   #opening: Promise<void> | undefined;
   #isInDoubt = false;
+  /**
+   * Whether this process has moved the counter itself, and nothing failed since. Until then another copy of this state
+   * may have an intent for the same value: that value is passed over, and nothing is spent under it.
+   */
+  #isAlone = false;
   /** What moves the counter, or needs it to stay where it is, one after the other. */
   #turn: Promise<unknown> = Promise.resolve();
 
@@ -181,13 +188,27 @@ export class Epochs {
 
   async #advanceNow(leases: ReadonlyMap<string, bigint>): Promise<void> {
     await this.#resolveDoubt();
-    const { book, counter, now, onAnchor, write } = this.#options;
+    if (this.#options.counter !== undefined && !this.#isAlone) {
+      await this.#step(new Map());
+      this.#isAlone = true;
+    }
+    await this.#step(leases);
+  }
+
+  async #step(leases: ReadonlyMap<string, bigint>): Promise<void> {
+    const { book, counter, now, onAnchor, onFailure, write } = this.#options;
     const before = book.epoch.number;
     const number = before + 1n;
     await write({ t: 'intent', at: now(), epoch: String(number), leases: amountsOf(leases) });
     if (counter !== undefined) {
       this.#isInDoubt = true;
-      onAnchor(await counter.advance(before, anchorBound(this.#heads(number))));
+      try {
+        onAnchor(await counter.advance(before, anchorBound(this.#heads(number))));
+      } catch (thrown) {
+        this.#isAlone = false;
+        onFailure(asKeydError(thrown));
+        throw thrown;
+      }
     }
     await write({ t: 'epoch', at: now(), epoch: String(number) });
     this.#isInDoubt = false;

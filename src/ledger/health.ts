@@ -65,6 +65,11 @@ export class LedgerHealth {
     this.#distrust = fault;
   }
 
+  /** An error on the way to the counter: where it says that the counter is lost, or elsewhere, nothing is spent any more. */
+  learn(error: KeydError): void {
+    if (ACCEPTABLE.has(error.code)) this.#distrust = error;
+  }
+
   /** Ends the fault by `accept`. @throws KeydError `conflict` where there is none that an operator could end */
   async accept(accept: () => Promise<void>): Promise<void> {
     const { fault } = this;

@@ -119,6 +119,9 @@ export class Ledger {
       lease: (key, amount) => leaseOf(options.leases, key, amount),
       now: () => this.#time(),
       onAnchor: options.onAnchor ?? (() => undefined),
+      onFailure: (error) => {
+        this.health.learn(error);
+      },
     });
     this.health = new LedgerHealth(() => this.#epochs.recover());
   }

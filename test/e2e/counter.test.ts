@@ -192,4 +192,18 @@ describe('S8, S16: the daemon’s counter', () => {
     expect(events[0]).toContain('tpm_counter_gone');
     expect(code(await host.daemon.admin('POST', '/v1/ledger/accept-rollback', {}))).toBe('conflict');
   });
+
+  it('TPM2_Clear takes it along: the TPM is adopted, the rollback accepted, and the host enrols again', async () => {
+    const before = await counter();
+    await tpm2Tools(host.tpm, [['tpm2_clear', '-c', 'p']]);
+    expect((await host.daemon.admin('POST', '/v1/host/adopt-tpm', {})).status).toBe(200);
+    expect(code(await host.daemon.admin('POST', '/v1/host/enroll', {}))).toBe('tpm_counter_gone');
+    expect((await status()).ledger.fault).toContain('tpm_counter_gone');
+    expect((await host.daemon.admin('POST', '/v1/ledger/accept-rollback', {})).status).toBe(200);
+    // The issuer has nothing to accept: a new counter begins above every value that any had.
+    expect(await counter()).toBeGreaterThan(before);
+    expect((await host.daemon.admin('POST', '/v1/host/enroll', {})).status).toBe(200);
+    const { rollback, ledger } = await status();
+    expect({ rollback, fault: ledger.fault }).toEqual({ rollback: 'tpm', fault: null });
+  });
 });

@@ -42,12 +42,9 @@ const pay = (): Promise<SocketAnswer> =>
   });
 const code = ({ status, json }: SocketAnswer): string =>
   status < 300 ? 'done' : ((json as { code?: string }).code ?? String(status));
-const answers = (wanted: string): Promise<SocketAnswer> =>
-  until(pay, (answer) => code(answer) === wanted);
-const status = async (): Promise<Status> =>
-  (await host.daemon.request('GET', '/v1/status')).json as Status;
-const renew = (): Promise<SocketAnswer> =>
-  host.daemon.request('POST', '/v1/agents/spender/credentials', {});
+const answers = (wanted: string): Promise<SocketAnswer> => until(pay, (answer) => code(answer) === wanted);
+const status = async (): Promise<Status> => (await host.daemon.request('GET', '/v1/status')).json as Status;
+const renew = (): Promise<SocketAnswer> => host.daemon.request('POST', '/v1/agents/spender/credentials', {});
 
 async function witness(): Promise<SeenWitness | undefined> {
   const store = openIssuerStore(host.issuer.config.stateDirectory);

@@ -59,7 +59,9 @@ export class WitnessStore {
         const row = this.#database.prepare('SELECT * FROM witnesses WHERE ek_sha256 = ?').get(ekHash);
         if (row === undefined) return false;
         this.#database
-          .prepare('INSERT INTO accepted_rollbacks (ek_sha256, heads, accepted_by, accepted_at) VALUES (?, ?, ?, ?)')
+          .prepare(
+            'INSERT INTO accepted_rollbacks (ek_sha256, heads, accepted_by, accepted_at) VALUES (?, ?, ?, ?)',
+          )
           .run(ekHash, JSON.stringify(headsOf(row)), by, nowSeconds);
         this.#database.prepare('DELETE FROM witnesses WHERE ek_sha256 = ?').run(ekHash);
         return true;

@@ -60,7 +60,14 @@ export function checkCounterStatement(
   const extraData = appraisal.check(14, () =>
     expectedExtraData('audit', challenge, anchorBound(head), exporter),
   );
-  return checkSignedAttest(appraisal, { what: 'audit counter', type: 'nv', ak, attest, signature, extraData });
+  return checkSignedAttest(appraisal, {
+    what: 'audit counter',
+    type: 'nv',
+    ak,
+    attest,
+    signature,
+    extraData,
+  });
 }
 
 /**
@@ -111,7 +118,9 @@ function requireGoingOn(
   verdict: Verdict,
 ): void {
   if (BigInt(head.epoch) < BigInt(witness.epoch))
-    verdict.reject(`the counter is at ${head.epoch}, and was seen at ${witness.epoch}: an older copy of the state`);
+    verdict.reject(
+      `the counter is at ${head.epoch}, and was seen at ${witness.epoch}: an older copy of the state`,
+    );
   if (head.auditSize < witness.auditSize) {
     verdict.reject(
       `the audit log has ${head.auditSize} entries, and was seen with ${witness.auditSize}: an older copy of the state`,

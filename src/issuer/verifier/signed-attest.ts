@@ -1,5 +1,11 @@
 /** Checks 11 to 15 over one TPMS_ATTEST: nothing in it is read as meant before the AK's signature holds. */
-import { parseAttest, type Attest, type CertifyAttest, type NvAttest, type QuoteAttest } from '../../wire/tpm/attest.ts';
+import {
+  parseAttest,
+  type Attest,
+  type CertifyAttest,
+  type NvAttest,
+  type QuoteAttest,
+} from '../../wire/tpm/attest.ts';
 import { hex, sameOctets, TpmReader } from '../../wire/tpm/codec.ts';
 import { TPM_GENERATED_VALUE, TPM_ST } from '../../wire/tpm/constants.ts';
 import { verifyTpmSignature } from '../../wire/tpm/signature.ts';

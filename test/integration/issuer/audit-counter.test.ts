@@ -80,20 +80,24 @@ const dataFor =
   (bound: Uint8Array): Uint8Array =>
     attestedData('audit', challenge, bound, on.exporter());
 
-const untold = ({ witness: _, ...opened }: ReattestChallenge): ReattestChallenge => opened;
+/** The challenge of an issuer that saw nothing. */
+const untold = ({ session, challenge, pcrSelection }: ReattestChallenge): ReattestChallenge => ({
+  session,
+  challenge,
+  pcrSelection,
+});
 
 /** Re-attests with spoilt log evidence; the rest is honest. */
 async function reattestWith(options: EvidenceOptions | AuditCounter | undefined): Promise<IssuerAnswer> {
   const opened = await host.challengeForReattestation(connection);
-  const honest = await host.b3(opened, connection.exporter());
-  const { auditCounter: _, ...rest } = honest;
+  const { session, quote } = await host.b3(opened, connection.exporter());
   const auditCounter =
     options === undefined
       ? undefined
       : 'attest' in options
         ? options
         : await logs.evidence(opened.witness, dataFor(opened), options);
-  const evidence = auditCounter === undefined ? rest : { ...rest, auditCounter };
+  const evidence = { session, quote, ...(auditCounter === undefined ? {} : { auditCounter }) };
   return host.signed(connection, EVIDENCE_PATH, evidence);
 }
 
@@ -121,8 +125,12 @@ describe('check 26', () => {
 
   it('refuses an issuance without auditCounter, and gives nothing', async () => {
     const opened = await host.challengeForIssuance(connection, REQUEST);
-    const { auditCounter: _, ...m7 } = await host.m7(opened, REQUEST, key, connection.exporter());
-    expectRefused(await host.signed(connection, ISSUE_PATH, m7), 26, 'auditCounter is missing');
+    const { session, tpmKey, csr } = await host.m7(opened, REQUEST, key, connection.exporter());
+    expectRefused(
+      await host.signed(connection, ISSUE_PATH, { session, tpmKey, csr }),
+      26,
+      'auditCounter is missing',
+    );
   });
 
   it('refuses a re-attestation without auditCounter, and the standing ends', async () => {
@@ -135,7 +143,10 @@ describe('check 26', () => {
     const opened = await host.challengeForReattestation(connection);
     const { auditCounter, ...rest } = await host.b3(opened, connection.exporter());
     const { head, consistency } = auditCounter ?? { head: undefined, consistency: [] };
-    const answer = await host.signed(connection, EVIDENCE_PATH, { ...rest, auditHead: { head, consistency } });
+    const answer = await host.signed(connection, EVIDENCE_PATH, {
+      ...rest,
+      auditHead: { head, consistency },
+    });
     expectRefused(answer, 26, 'auditCounter is missing');
   });
 
@@ -149,7 +160,11 @@ describe('check 26', () => {
       attestedData('reattest', opened.challenge, bound, connection.exporter());
     const honest = await host.b3(opened, connection.exporter());
     const auditCounter = await logs.evidence(opened.witness, asQuote);
-    expectRefused(await host.signed(connection, EVIDENCE_PATH, { ...honest, auditCounter }), 14, 'audit counter');
+    expectRefused(
+      await host.signed(connection, EVIDENCE_PATH, { ...honest, auditCounter }),
+      14,
+      'audit counter',
+    );
 
     await host.enrol(connection);
     const again = await host.challengeForReattestation(connection);

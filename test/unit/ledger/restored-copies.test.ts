@@ -152,3 +152,45 @@ describe.each([
     expect(closed).toBeGreaterThan(10);
   });
 });
+
+describe('S8: two branches of one state', () => {
+  const payer = { account: GRANT, grantId: 'g', agentId: 'a' };
+  const usd = (amount: bigint) => [{ kind: 'budget', unit: 'USD.2', amount } as const];
+  const at = (name: string): string => join(temp.path, name);
+  const open = async (name: string, fault?: (step: string) => void): Promise<Ledger> => {
+    const ledger = await openLedger({
+      directory: at(name),
+      counter: new FileCounter(at('counter'), fault),
+      leases: new Map([['USD.2', 20n]]),
+    });
+    crashed.push(ledger);
+    return ledger;
+  };
+
+  it('the intent that one left when it was killed is not made good by what the other did', async () => {
+    const first = await open('a');
+    await first.openGrant(GRANT, new Map([['USD.2', AMOUNT]]));
+    await first.end();
+    cpSync(at('a'), at('b'), { recursive: true });
+    // One is killed once its intent is durable, before the counter moves.
+    const killed = await open('b', (step) => {
+      if (step === 'advance') throw new Error('killed');
+    });
+    await expect(killed.reserve(payer, usd(1n)).durable).rejects.toThrow('killed');
+    // The other spends most of it, in the first epoch that it can.
+    await (await open('a')).reserve(payer, usd(200n)).durable;
+    cpSync(at('b'), at('restored'), { recursive: true });
+    expect((await open('restored')).state().fault?.code).toBe('ledger_rolled_back');
+  });
+
+  it('the one that finds the counter moved by the other spends nothing any more', async () => {
+    const first = await open('a');
+    await first.openGrant(GRANT, new Map([['USD.2', AMOUNT]]));
+    await first.reserve(payer, usd(1n)).durable;
+    cpSync(at('a'), at('b'), { recursive: true });
+    const second = await open('b');
+    await second.reserve(payer, usd(1n)).durable;
+    await expect(first.anchor()).rejects.toMatchObject({ code: 'ledger_rolled_back' });
+    expect(codeOf(() => first.reserve(payer, usd(1n)))).toBe('ledger_rolled_back');
+  });
+});
