@@ -36,7 +36,7 @@ import type { DaemonConfig } from './config.ts';
 import { CredentialService } from './credential-service.ts';
 import { composeServices } from './compose-services.ts';
 import { openDecisionPoint } from './decision-point-config.ts';
-import { openEvidenceLogs, type EvidenceLogs } from './evidence-logs.ts';
+import { endEvidenceLogs, openEvidenceLogs, type EvidenceLogs } from './evidence-logs.ts';
 import { openHardware, type OpenHardware } from './hardware.ts';
 import { openPolicies, type Policies } from './policies.ts';
 import { DaemonSockets } from './sockets.ts';
@@ -248,23 +248,7 @@ class ComposedDaemon implements Daemon {
     await this.#rooms.stop();
     await this.#issuance?.stop();
     this.#audit.end();
-    try {
-      await logs.audit.checkpoint();
-    } catch (thrown) {
-      logger.warn(
-        { error: asKeydError(thrown) },
-        'the log ends without a checkpoint; the next start makes one',
-      );
-    }
-    try {
-      await logs.ledger.end();
-    } catch (thrown) {
-      logger.warn(
-        { error: asKeydError(thrown) },
-        'the epoch could not be closed; what it leases counts as spent at the next start',
-      );
-    }
-    await logs.audit.close();
+    await endEvidenceLogs(logs, logger);
     await this.#keyQueue.close();
     await closeHardware(hardware);
     state.close();

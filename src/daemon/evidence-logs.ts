@@ -4,6 +4,7 @@ import type { AuditLog } from '../audit/audit-log.ts';
 import { openAuditLog } from '../audit/open-audit-log.ts';
 import type { Logger } from '../base/logger.ts';
 import { encodeBase64url } from '../wire/base64url.ts';
+import { asKeydError } from '../wire/problem.ts';
 import { MemoryUsageHistory } from '../ledger/usage-history.ts';
 import { openLedger, type Ledger } from '../ledger/ledger.ts';
 import type { HardwareLane } from '../signing/hardware.ts';
@@ -81,4 +82,22 @@ export async function openEvidenceLogs(
 
 async function isReady(lane: HardwareLane | undefined): Promise<boolean> {
   return (await lane?.backend.describe())?.state === 'ready';
+}
+
+/** Signs for the end of the log, closes the epoch, and lets go of both; nothing is decided or spent any more. */
+export async function endEvidenceLogs({ audit, ledger }: EvidenceLogs, log: Logger): Promise<void> {
+  try {
+    await audit.checkpoint();
+  } catch (thrown) {
+    log.warn({ error: asKeydError(thrown) }, 'the log ends without a checkpoint; the next start makes one');
+  }
+  try {
+    await ledger.end();
+  } catch (thrown) {
+    log.warn(
+      { error: asKeydError(thrown) },
+      'the epoch could not be closed; what it leases counts as spent at the next start',
+    );
+  }
+  await audit.close();
 }

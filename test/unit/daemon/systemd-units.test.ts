@@ -80,6 +80,6 @@ test('the names of sockets and credentials are those the daemon looks for', asyn
   const reference = await readFile(join(UNITS, 'agentkeyd.toml'), 'utf8');
   const named = [...reference.matchAll(/credential = "([^"]+)"/g)].map(([, name]) => name ?? '');
   const loaded = [...service.matchAll(/^LoadCredentialEncrypted=(.+)$/gm)].map(([, name]) => name);
-  expect(named.length).toBe(3);
+  expect(named.length).toBe(4);
   expect(named.filter((name) => !loaded.includes(name))).toEqual([]);
 });
