@@ -24,6 +24,8 @@ export interface Caller {
   readonly unit?: string;
   /** Container id from an anchored cgroup path. */
   readonly containerId?: string;
+  /** What root manages of its cgroup path, also where that names no unit or container: only to compare two callers. */
+  readonly cgroup?: string;
 }
 
 /** The share of a caller for queues and quotas: uid or root-managed cgroup, never pid or connection (S20). */

@@ -71,3 +71,17 @@ function kubepods(components: readonly string[]): CgroupFacts {
   if (pod === undefined || id === undefined) return UNKNOWN;
   return /^pod[0-9a-f-]{36}$/.test(pod) && CONTAINER_ID.test(id) ? { containerId: id } : UNKNOWN;
 }
+
+/**
+ * The part of a cgroup path that the process can not leave by itself: its unit or container, a user's whole slice,
+ * or, where the layout is not known, the path as it is. For telling whether two processes belong together (S12),
+ * and for nothing else: it names nobody.
+ */
+export function managedCgroup(path: string): string {
+  const { containerId } = cgroupFacts(path);
+  if (containerId !== undefined) return `container:${containerId}`;
+  const components = path.slice(1).split('/');
+  if (components[0] === 'user.slice') return `/${components.slice(0, 2).join('/')}`;
+  const leaf = components.findIndex((component) => !component.endsWith('.slice'));
+  return leaf <= 0 ? path : `/${components.slice(0, leaf + 1).join('/')}`;
+}

@@ -1,6 +1,7 @@
 /** From an accepted connection to a Caller, by the kernel's word only, anew for every request (S10). */
 import { KeydError } from '../wire/problem.ts';
 import { callerShare, frozenCaller, type Caller, type Ingress } from './caller.ts';
+import { managedCgroup } from './cgroup.ts';
 import { ExecutableHashes } from './executable-hash.ts';
 import type { KernelPeer } from './peer-credentials.ts';
 import { overflowUid, ownUidMap, snapshotCgroup, type ProcessSnapshot } from './process-info.ts';
@@ -104,11 +105,16 @@ export class PeerConnection {
 
   constructor(peer: KernelPeer, ingress: Ingress, watched: WatchedProcess, tools: Tools) {
     const { uid, gid, pid, groups, pidfd } = peer;
+    const { cgroupPath } = watched.facts;
     // Without the pin nothing read by pid is sure to be the peer's.
     const pinned =
       pidfd === undefined
         ? {}
-        : { startTimeTicks: watched.facts.startTimeTicks, ...snapshotCgroup(watched.facts, tools.proc) };
+        : {
+            startTimeTicks: watched.facts.startTimeTicks,
+            ...snapshotCgroup(watched.facts, tools.proc),
+            ...(cgroupPath === undefined ? {} : { cgroup: managedCgroup(cgroupPath) }),
+          };
     this.#known = frozenCaller({ ingress, uid, gid, groups, pid, ...pinned });
     this.#process = watched;
     this.#tools = tools;

@@ -8,9 +8,10 @@ import { chainLines } from './chain-lines.ts';
 import { print, run, withClient, type GlobalOptions, type Streams } from './context.ts';
 import { budget, constraint, duration, type BudgetAmount } from './delegation-terms.ts';
 import { runFor } from './run-for.ts';
+import { approvalOptions, intentOf, withSignOptions, type SignFlags } from './sign-options.ts';
 import { table } from './table.ts';
 
-interface DelegateFlags {
+interface DelegateFlags extends SignFlags {
   readonly scope: readonly string[];
   readonly aud: readonly string[];
   readonly constraint?: readonly Readonly<Record<string, unknown>>[];
@@ -38,8 +39,7 @@ Examples:
 export function addDelegationCommands(agent: Command, streams: Streams): void {
   const globals = (command: Command): GlobalOptions => command.optsWithGlobals();
 
-  agent
-    .command('delegate')
+  withSignOptions(agent.command('delegate'))
     .description('Make a sub-agent with a key of its own and a part of an agent’s authority')
     .argument('<parent>', 'name or id of the agent that delegates')
     .argument('<name>', 'last part of the sub-agent’s name: <parent>+<name>')
@@ -83,14 +83,15 @@ export function addDelegationCommands(agent: Command, streams: Streams): void {
         }
         await withClient(options, 'shared', async (client) => {
           const handle = await client.agent(parent);
+          const how = { ...approvalOptions(flags, streams), ...intentOf(flags) };
           if (ephemeral === true) {
-            await using made = await handle.delegateEphemeral(wanted);
+            await using made = await handle.delegateEphemeral(wanted, how);
             const status = await runFor(program, { agent: made.name, socketPath: client.socketPath });
             streams.ended?.(status);
             return;
           }
           if (count === undefined) {
-            const { view } = await handle.delegate(wanted);
+            const { view } = await handle.delegate(wanted, how);
             print(options, streams, view, () => made([view]));
             return;
           }
@@ -98,7 +99,7 @@ export function addDelegationCommands(agent: Command, streams: Streams): void {
             ...wanted,
             name: `${name}-${index + 1}`,
           }));
-          const agents = (await handle.delegateAll(batch)).map(({ view }) => view);
+          const agents = (await handle.delegateAll(batch, how)).map(({ view }) => view);
           print(options, streams, { agents }, () => made(agents));
         });
       },

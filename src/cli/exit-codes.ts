@@ -13,12 +13,15 @@ export const EXIT = {
   notFound: 4,
   /** Hardware, issuer or queue is not available now; the same call may succeed later. */
   tryLater: 5,
+  /** Not refused: a person has to allow it first. */
+  pending: 6,
   /** A fault of ours. */
   internal: 70,
 } as const;
 
 export function exitCodeOf(error: KeydError): number {
   if (error.code === 'daemon_unreachable') return EXIT.unreachable;
+  if (error.code === 'approval_pending') return EXIT.pending;
   if (error.code === 'configuration_invalid') return EXIT.refused;
   if (error.status === 400) return EXIT.usage;
   if (error.status === 404 || error.status === 410) return EXIT.notFound;

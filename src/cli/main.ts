@@ -4,6 +4,7 @@ import { createRequire } from 'node:module';
 import { Command, CommanderError, Option } from 'commander';
 import { asKeydError, type KeydError } from '../wire/problem.ts';
 import { addAgentCommands } from './agent-commands.ts';
+import { addApprovalCommands } from './approval-commands.ts';
 import { addAuditCommands } from './audit-commands.ts';
 import { seconds } from './arguments.ts';
 import { addBudgetCommands } from './budget-commands.ts';
@@ -22,6 +23,7 @@ Exit codes:
   3  no daemon on the socket
   4  no such agent
   5  not available now, try again (hardware, issuer, queue)
+  6  waits for a person (agentkey approvals)
  70  internal error
 
 Environment:
@@ -44,6 +46,7 @@ export function buildProgram(streams: Streams): Command {
   addHostCommands(program, streams);
   addAgentCommands(program, streams);
   addSignCommands(program, streams);
+  addApprovalCommands(program, streams);
   addPolicyCommands(program, streams);
   addBudgetCommands(program, streams);
   addAuditCommands(program, streams);

@@ -17,6 +17,7 @@ interface SetFlags {
 export function addPolicyFileCommands(policy: Command, streams: Streams): void {
   const globals = (command: Command): GlobalOptions => command.optsWithGlobals();
 
+  addSchemaCommand(policy, streams);
   policy
     .command('check')
     .description('Read a directory of policies as the daemon does, and tell every fault')
@@ -71,6 +72,16 @@ export function addPolicyFileCommands(policy: Command, streams: Streams): void {
           '\n',
         ),
       );
+    });
+}
+
+function addSchemaCommand(policy: Command, streams: Streams): void {
+  policy
+    .command('schema')
+    .description('Print the Cedar schema that policies are validated against')
+    .action(async () => {
+      const { POLICY_SCHEMA } = await import('../policy/cedar/schema.ts');
+      streams.out(POLICY_SCHEMA);
     });
 }
 

@@ -6,6 +6,8 @@ import type { AgentView, CredentialsView, RotateAgentRequest } from '../wire/soc
 import type { RevokeRequest } from '../wire/socket/delegations.ts';
 import type { BudgetView } from '../wire/socket/budget.ts';
 import type { CsrRequest, DpopRequest } from '../wire/socket/signing.ts';
+import type { Intent } from '../wire/socket/intent.ts';
+import { callWithApproval, type ApprovalOptions, type SignOptions } from './approvals.ts';
 import { CredentialedSigner } from './credentialed-signer.ts';
 import { askForSubAgents, type DelegateOptions } from './delegating.ts';
 import { HeldConnection } from './held-connection.ts';
@@ -50,13 +52,13 @@ export class AgentHandle {
   /** RFC 9421 headers to attach, lower-case names. */
   async signHttpMessage(
     input: HttpMessageInput,
-    options: CallOptions = {},
+    options: ApprovalOptions = {},
   ): Promise<Readonly<Record<string, string>>> {
     return (await this.signMessage(input, options)).headers;
   }
 
   /** As `signHttpMessage`; for what costs something with the reservation that `settle` takes. */
-  async signMessage(input: HttpMessageInput, options: CallOptions = {}): Promise<SignedMessage> {
+  async signMessage(input: HttpMessageInput, options: ApprovalOptions = {}): Promise<SignedMessage> {
     const { body, ...rest } = input;
     const request = { ...rest, ...(body === undefined ? {} : { body: encodeBase64url(body) }) };
     return (await this.#sign('http-message', request, options)) as SignedMessage;
@@ -80,7 +82,7 @@ export class AgentHandle {
   }
 
   /** A DPoP proof (RFC 9449), for the `DPoP` header. */
-  async signDpop(request: DpopRequest, options: CallOptions = {}): Promise<string> {
+  async signDpop(request: DpopRequest, options: ApprovalOptions = {}): Promise<string> {
     return ((await this.#sign('dpop', request, options)) as { readonly proof: string }).proof;
   }
 
@@ -88,19 +90,20 @@ export class AgentHandle {
   async signJwt(
     typ: string,
     claims: Readonly<Record<string, unknown>>,
-    options: CallOptions = {},
+    { intent, ...options }: SignOptions = {},
   ): Promise<string> {
-    return ((await this.#sign('jwt', { typ, claims }, options)) as { readonly jwt: string }).jwt;
+    const request = { typ, claims, ...stated(intent) };
+    return ((await this.#sign('jwt', request, options)) as { readonly jwt: string }).jwt;
   }
 
   /** A PKCS#10 request over the agent's key, PEM. */
-  async signCsr(request: CsrRequest = {}, options: CallOptions = {}): Promise<string> {
+  async signCsr(request: CsrRequest = {}, options: ApprovalOptions = {}): Promise<string> {
     return ((await this.#sign('csr', request, options)) as { readonly csr: string }).csr;
   }
 
   /** A signature over raw octets; refused unless policy names it for this agent. */
-  async signRaw(message: Uint8Array, options: CallOptions = {}): Promise<Uint8Array> {
-    const request = { message: encodeBase64url(message) };
+  async signRaw(message: Uint8Array, { intent, ...options }: SignOptions = {}): Promise<Uint8Array> {
+    const request = { message: encodeBase64url(message), ...stated(intent) };
     const { signature } = (await this.#sign('raw', request, options)) as { readonly signature: string };
     return decodeBase64url(signature, 'signature');
   }
@@ -146,7 +149,7 @@ export class AgentHandle {
    * member, else `delegation_refused` with the first rule that is broken. What is left out of `constraints` is
    * this agent's as it stands; a unit without a budget is a budget of zero.
    */
-  async delegate(request: DelegateOptions, options: CallOptions = {}): Promise<AgentHandle> {
+  async delegate(request: DelegateOptions, options: SignOptions = {}): Promise<AgentHandle> {
     const [view] = await askForSubAgents(this.#transport, this.#path, request, options);
     return new AgentHandle(this.#transport, view);
   }
@@ -154,7 +157,7 @@ export class AgentHandle {
   /** As `delegate`, for up to 50 sub-agents: all of them, or none. */
   async delegateAll(
     requests: readonly DelegateOptions[],
-    options: CallOptions = {},
+    options: SignOptions = {},
   ): Promise<readonly AgentHandle[]> {
     const views = await askForSubAgents(this.#transport, this.#path, requests, options);
     return views.map((view) => new AgentHandle(this.#transport, view));
@@ -164,7 +167,7 @@ export class AgentHandle {
    * A sub-agent that lives as long as a connection that is held for it: until `close`, until the client is
    * closed, or until this process ends, however it does. Its key is never written anywhere.
    */
-  async delegateEphemeral(request: DelegateOptions, options: CallOptions = {}): Promise<EphemeralAgent> {
+  async delegateEphemeral(request: DelegateOptions, options: SignOptions = {}): Promise<EphemeralAgent> {
     const connection = new HeldConnection(this.#transport.apart());
     try {
       const ephemeral = { ...request, ephemeral: true };
@@ -237,8 +240,8 @@ export class AgentHandle {
     return (answer as { readonly budgets: readonly BudgetView[] }).budgets;
   }
 
-  async #sign(type: string, request: unknown, options: CallOptions): Promise<unknown> {
-    return this.#transport.call('POST', `${this.#path}/sign/${type}`, request, options);
+  async #sign(type: string, request: unknown, options: ApprovalOptions): Promise<unknown> {
+    return callWithApproval(this.#transport, 'POST', `${this.#path}/sign/${type}`, request, options);
   }
 }
 
@@ -265,4 +268,8 @@ export class EphemeralAgent extends AgentHandle {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }
+}
+
+function stated(intent: Intent | undefined): { readonly intent?: Intent } {
+  return intent === undefined ? {} : { intent };
 }

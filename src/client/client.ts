@@ -2,6 +2,7 @@
 import type { AgentView } from '../wire/socket/agents.ts';
 import type { Algorithm } from '../wire/algorithms.ts';
 import { AgentHandle } from './agent-handle.ts';
+import { collectApproval, type ApprovalOptions } from './approvals.ts';
 import { SocketTransport, type CallOptions } from './socket-transport.ts';
 
 /** Where the packaged daemon listens (DECISIONS 7). */
@@ -77,6 +78,14 @@ export class AgentKeyClient {
   ): Promise<Readonly<Record<string, unknown>>> {
     const answer = await this.#transport.call('POST', '/v1/attestation/quote', request, options);
     return answer as Readonly<Record<string, unknown>>;
+  }
+
+  /**
+   * The answer of a call that waited for a person: the headers, proof or the like, once, by whoever asked.
+   * @throws KeydError `approval_pending`, `approval_denied`, `approval_void`, `approval_not_found`, `request_needed`
+   */
+  async collectApproval(id: string, options: ApprovalOptions = {}): Promise<unknown> {
+    return collectApproval(this.#transport, id, options);
   }
 
   /** Any other call of the API, for tools; `path` starts with `/v1/`. */

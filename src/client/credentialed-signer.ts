@@ -3,12 +3,13 @@ import { WIT_HEADER } from '../wire/credential-claims.ts';
 import { KeydError, type ErrorCode } from '../wire/problem.ts';
 import type { CredentialsView } from '../wire/socket/agents.ts';
 import type { HttpMessageInput } from './http-message-input.ts';
+import type { ApprovalOptions } from './approvals.ts';
 import type { SignedMessage } from './settlement.ts';
 import type { CallOptions } from './socket-transport.ts';
 
 /** What this needs of an agent. */
 export interface CredentialHolder {
-  signMessage(input: HttpMessageInput, options?: CallOptions): Promise<SignedMessage>;
+  signMessage(input: HttpMessageInput, options?: ApprovalOptions): Promise<SignedMessage>;
   credentials(options?: CallOptions): Promise<CredentialsView>;
   renewCredentials(options?: CallOptions): Promise<CredentialsView>;
 }
@@ -26,7 +27,7 @@ export class CredentialedSigner {
   }
 
   /** With the WIT as a header, which the signature covers; a WIT that the caller brings is left alone. */
-  async signWithWit(input: HttpMessageInput, options: CallOptions = {}): Promise<SignedMessage> {
+  async signWithWit(input: HttpMessageInput, options: ApprovalOptions = {}): Promise<SignedMessage> {
     if (input.headers?.some(([name]) => name.toLowerCase() === WIT_HEADER) === true)
       return this.#agent.signMessage(input, options);
     const remembered = this.#remembered();
@@ -39,7 +40,7 @@ export class CredentialedSigner {
   }
 
   /** Without a header of ours: the daemon itself adds the token that `aauth` and `wimse` signatures carry. */
-  async signWithDaemonsToken(input: HttpMessageInput, options: CallOptions = {}): Promise<SignedMessage> {
+  async signWithDaemonsToken(input: HttpMessageInput, options: ApprovalOptions = {}): Promise<SignedMessage> {
     const signed = await unless('credential_unavailable', () => this.#agent.signMessage(input, options));
     if (signed !== undefined) return signed;
     await this.#agent.renewCredentials(options);
@@ -62,7 +63,7 @@ export class CredentialedSigner {
   async #sign(
     input: HttpMessageInput,
     { wit }: CredentialsView,
-    options: CallOptions,
+    options: ApprovalOptions,
   ): Promise<SignedMessage> {
     if (wit === null) return this.#agent.signMessage(input, options);
     const headers = [...(input.headers ?? []), [WIT_HEADER, wit] as const];

@@ -6,6 +6,7 @@ export {
   type ClientOptions,
   type CreateAgentOptions,
 } from './client.ts';
+export { PendingApprovalError, type ApprovalOptions, type SignOptions } from './approvals.ts';
 export { AgentHandle, EphemeralAgent } from './agent-handle.ts';
 export type { DelegateOptions } from './delegating.ts';
 export type { HttpMessageInput } from './http-message-input.ts';
@@ -17,4 +18,6 @@ export { SocketTransport, type Answer, type CallOptions, type TransportOptions }
 export { KeydError, type ErrorCode, type ProblemDocument } from '../wire/problem.ts';
 export type { AgentView, CredentialsView, DelegationView } from '../wire/socket/agents.ts';
 export type { BudgetView } from '../wire/socket/budget.ts';
+export type { ApprovalView } from '../wire/socket/approvals.ts';
+export type { Intent, MessageIntent } from '../wire/socket/intent.ts';
 export type { PublicJwk } from '../wire/jwk.ts';

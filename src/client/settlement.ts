@@ -4,6 +4,7 @@ import type { BudgetView } from '../wire/socket/budget.ts';
 import { MAX_BODY_OCTETS } from '../wire/socket/signing.ts';
 import { BUDGET_FIELD } from '../wire/settlement.ts';
 import { asKeydError, type KeydError } from '../wire/problem.ts';
+import type { ApprovalOptions } from './approvals.ts';
 import type { HttpMessageInput } from './http-message-input.ts';
 
 /** Headers to attach to a request, and where it costs something, what its cost is settled by. */
@@ -26,7 +27,7 @@ export type SettlementOutcome =
 
 /** Whoever signs for a `fetch`. */
 export interface HttpMessageSigner {
-  signMessage(input: HttpMessageInput, options?: { readonly signal?: AbortSignal }): Promise<SignedMessage>;
+  signMessage(input: HttpMessageInput, options?: ApprovalOptions): Promise<SignedMessage>;
   settle?(reservation: string, answer: SettlementAnswer): Promise<readonly BudgetView[]>;
 }
 

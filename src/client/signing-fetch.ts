@@ -2,11 +2,13 @@
 import { KeydError } from '../wire/problem.ts';
 import type { ProfileName } from '../wire/profiles.ts';
 import { MAX_BODY_OCTETS } from '../wire/socket/signing.ts';
+import type { MessageIntent } from '../wire/socket/intent.ts';
+import type { ApprovalOptions } from './approvals.ts';
 import { settleBy, type HttpMessageSigner, type SettlementOutcome } from './settlement.ts';
 
 const MAX_REDIRECTS = 5;
 
-export interface SigningFetchOptions {
+export interface SigningFetchOptions extends Pick<ApprovalOptions, 'waitForApproval' | 'onApproval'> {
   /** Default `rfc9421`. */
   readonly profile?: ProfileName;
   /** Headers to attach besides, made anew for each request (a WIT, say). */
@@ -16,6 +18,8 @@ export interface SigningFetchOptions {
    * the answer is given; told what came of it. Without it nothing is settled, and every request stays spent in full.
    */
   readonly onSettlement?: (outcome: SettlementOutcome) => void;
+  /** What the requests are for; with `disclose` the server is told, under the signature. */
+  readonly intent?: MessageIntent;
   /** The fetch that sends; default the global one. */
   readonly fetch?: typeof fetch;
 }
@@ -23,6 +27,8 @@ export interface SigningFetchOptions {
 /** @returns a function with the signature of the global `fetch` */
 export function signingFetch(signer: HttpMessageSigner, options: SigningFetchOptions): typeof fetch {
   const send = options.fetch ?? fetch;
+  const { onApproval, waitForApproval = false } = options;
+  const approval = { waitForApproval, ...(onApproval === undefined ? {} : { onApproval }) };
   return async (input, init) => {
     const wanted = new Request(input, init);
     let body = await readBody(wanted);
@@ -40,8 +46,9 @@ export function signingFetch(signer: HttpMessageSigner, options: SigningFetchOpt
           targetUri: url,
           headers: [...headers],
           ...(body === undefined ? {} : { body }),
+          ...(options.intent === undefined ? {} : { intent: options.intent }),
         },
-        { signal: wanted.signal },
+        { ...approval, signal: wanted.signal },
       );
       for (const [name, value] of Object.entries(signed.headers)) headers.set(name, value);
       // The signature is for this URL: a redirect is followed here, signed anew, or not at all.

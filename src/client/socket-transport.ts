@@ -21,6 +21,7 @@ export interface CallOptions {
 
 /** A successful answer. */
 export interface Answer {
+  readonly status: number;
   /** Undefined where there was no content. */
   readonly json: unknown;
   /** Lower-case names. */
@@ -61,7 +62,7 @@ export class SocketTransport {
   async exchange(method: string, path: string, body?: unknown, options: CallOptions = {}): Promise<Answer> {
     const octets = body === undefined ? undefined : Buffer.from(JSON.stringify(body));
     const { status, headers, text } = await this.#send(method, path, octets, options);
-    if (status >= 200 && status < 300) return { json: parseAnswer(status, text), headers };
+    if (status >= 200 && status < 300) return { status, json: parseAnswer(status, text), headers };
     throw problemError(status, text);
   }
 

@@ -130,7 +130,7 @@ export function composeServices(parts: ServiceParts): ComposedServices {
       describe: (agent) => agentService.describe(agent),
       ...(hooks.created === undefined ? {} : { created: hooks.created }),
     }),
-    approvals: new ApprovalService({ ...gate, desk }),
+    approvals: new ApprovalService({ ...gate, agents, desk }),
     policy: new PolicyService({
       ...gate,
       loaded: () => policies.loaded,

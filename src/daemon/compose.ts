@@ -224,6 +224,7 @@ class ComposedDaemon implements Daemon {
       handedOver,
       state.agents.list().map(({ name }) => name),
     );
+    this.#recordPolicies();
     this.#issuance?.start();
     this.#rooms.start();
     const anchoring = new Anchoring({ ...logs, log: logger });
@@ -237,6 +238,7 @@ class ComposedDaemon implements Daemon {
     const { engine } = policies.reload();
     this.#authorizer.replace(rules, replaced.engine?.(engine) ?? engine);
     this.#rules = rules;
+    this.#recordPolicies();
   }
 
   async stop(): Promise<void> {
@@ -252,6 +254,24 @@ class ComposedDaemon implements Daemon {
     await this.#keyQueue.close();
     await closeHardware(hardware);
     state.close();
+  }
+
+  /** Decisions name the version; this says which set that was. */
+  #recordPolicies(): void {
+    const { logs, policies } = this.#opened;
+    const { files, observed, set } = policies.loaded;
+    logs.audit.append({
+      at: logs.audit.now(),
+      kind: 'event',
+      event: 'policy-loaded',
+      detail: {
+        version: this.#authorizer.policyVersion,
+        fingerprint: set.fingerprint,
+        files: files.length,
+        policies: set.policies.length,
+        observed: observed.length,
+      },
+    });
   }
 
   #gate() {

@@ -46,6 +46,7 @@ export const POLICY_ACTIONS = {
   'delegation-revoke': 'revoke',
   'budget-read': 'show',
   'budget-settle': 'use',
+  'approval-decide': 'approve',
 } as const satisfies Partial<Record<ActionRequest['action'], string>>;
 
 export type PolicyAction = keyof typeof POLICY_ACTIONS;
@@ -96,8 +97,11 @@ export function judgeAction(
     case 'audit-read':
       return requireRole(rules, caller, 'operate');
     case 'approval-list':
-    case 'approval-decide':
       return requireRole(rules, caller, 'approve');
+    case 'approval-decide': {
+      const role = requireRole(rules, caller, 'approve');
+      return role.effect === 'deny' ? role : { effect: 'ask-policy', action: request.action };
+    }
     case 'policy-read':
     case 'policy-reload':
       return requireRole(rules, caller, 'policy');

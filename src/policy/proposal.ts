@@ -178,6 +178,8 @@ export type ActionRequest =
   | { readonly action: 'approval-list' }
   | {
       readonly action: 'approval-decide';
+      /** Whose request it is. */
+      readonly agent: AgentFacts;
       readonly approval: string;
       readonly decision: 'allow' | 'deny';
     }

@@ -50,6 +50,8 @@ function describeAction(request: ActionRequest): Readonly<Record<string, string 
       };
     case 'agent-rotate':
       return { reason: request.reason };
+    case 'approval-decide':
+      return { approval: request.approval, decision: request.decision };
     case 'host-quote':
       return { audience: request.audience, pcrs: request.pcrs.join(',') };
     case 'budget-settle':

@@ -115,6 +115,22 @@ describe('agentkey agent', { timeout: 120_000 }, () => {
     expect((await agentkey(...delegate, 'v', ...terms, '--count', '51')).code).toBe(2);
   });
 
+  it('records what a sub-agent is for', async () => {
+    const what = ['--purpose', 'invoice', '--task', 'run-7', '--note', 'for the auditor'];
+    await json<AgentView>(...delegate, 'stated', ...terms, ...what);
+    await planner.delegateAll([{ name: 'batched', ...WIDE }], { intent: { purpose: 'batch' } });
+    const { out } = await agentkey('--json', 'audit', 'tail', '-n', '40');
+    const stated = out
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as { action?: string; intent?: unknown })
+      .filter(({ action, intent }) => action === 'delegate' && intent !== undefined);
+    expect(stated).toMatchObject([
+      { intent: { purpose: 'invoice', task: 'run-7', note: 'for the auditor' } },
+      { intent: { purpose: 'batch' } },
+    ]);
+  });
+
   it('runs a program as long as an ephemeral sub-agent lives, and exits as it does', async () => {
     const program = 'test -n "$AGENTKEYD_SOCKET" && case "$AGENTKEY_AGENT" in planner+job-e*) exit 7;; esac';
     const ran = await agentkey(...delegate, 'job', ...terms, '--ephemeral', '--', 'sh', '-c', program);

@@ -45,6 +45,7 @@ function connect(peer: KernelPeer = PEER, options: Partial<CallerIdentifierOptio
 
 test('the kernel’s facts become the caller', async () => {
   expect(await connect().identify()).toEqual({
+    cgroup: '/system.slice/real.service',
     ingress: { kind: 'shared' },
     uid: 1000,
     gid: 1000,

@@ -1,5 +1,7 @@
 import { expect, test } from 'vitest';
 import type { AnyRoute } from '../../../src/socket/route.ts';
+import { approvalRoutes } from '../../../src/socket/routes/approvals.ts';
+import { policyRoutes } from '../../../src/socket/routes/policy.ts';
 import { agentRoutes } from '../../../src/socket/routes/agents.ts';
 import { budgetRoutes } from '../../../src/socket/routes/budget.ts';
 import { credentialRoutes } from '../../../src/socket/routes/credentials.ts';
@@ -17,6 +19,8 @@ const routes: readonly AnyRoute[] = [
   ...credentialRoutes(undefined as never),
   ...delegationRoutes(undefined as never),
   ...budgetRoutes(undefined as never),
+  ...approvalRoutes(undefined as never),
+  ...policyRoutes(undefined as never),
   ...hostRoutes(undefined as never, undefined as never),
 ];
 
