@@ -342,6 +342,7 @@ class ComposedDaemon implements Daemon {
 
   #retired({ id, name }: Agent): void {
     this.#issuance?.forget(id);
+    this.#opened.logs.usage.forget(id);
     this.#delegations.ended(id);
     this.#inBackground(this.#sockets.removed(name));
   }

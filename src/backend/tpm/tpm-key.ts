@@ -62,6 +62,8 @@ export class TpmKeyTable {
   readonly #ephemeral = new Map<string, TpmKey>();
   /** Least recently used first. */
   readonly #known = new Map<string, TpmKey>();
+  /** Keys whose blobs are being erased: they are gone for whoever asks, whatever the store still holds. */
+  readonly #erasing = new Set<string>();
 
   constructor(store: KeyBlobStore) {
     this.#store = store;
@@ -70,6 +72,7 @@ export class TpmKeyTable {
   async find(keyId: string): Promise<TpmKey | undefined> {
     const ephemeral = this.#ephemeral.get(keyId);
     if (ephemeral !== undefined) return ephemeral;
+    if (this.#erasing.has(keyId)) return undefined;
     const known = this.#known.get(keyId);
     if (known !== undefined) {
       this.#known.delete(keyId);
@@ -77,7 +80,8 @@ export class TpmKeyTable {
       return known;
     }
     const record = await this.#store.get(keyId);
-    return record === undefined ? undefined : this.#remember(readTpmKey(record));
+    if (record === undefined || this.#erasing.has(keyId)) return undefined;
+    return this.#remember(readTpmKey(record));
   }
 
   /** @throws KeydError `key_not_found` */
@@ -110,7 +114,12 @@ export class TpmKeyTable {
 
   async delete(keyId: string): Promise<void> {
     this.#known.delete(keyId);
-    await this.#store.delete(keyId);
+    this.#erasing.add(keyId);
+    try {
+      await this.#store.delete(keyId);
+    } finally {
+      this.#erasing.delete(keyId);
+    }
   }
 
   #remember(key: TpmKey): TpmKey {
