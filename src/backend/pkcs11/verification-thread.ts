@@ -83,6 +83,8 @@ export class VerificationThread {
     const worker = new Worker(this.#entry);
     worker.unref();
     worker.on('message', (answers: Uint8Array) => {
+      // It has ended, and its questions were answered here: those that are asked now are its successor's.
+      if (this.#worker !== worker) return;
       const [batch = []] = this.#asked.splice(0, 1);
       for (const [index, { resolve }] of batch.entries()) resolve(answers[index] === 1);
     });

@@ -64,6 +64,8 @@ export class TpmKeyTable {
   readonly #known = new Map<string, TpmKey>();
   /** Keys whose blobs are being erased: they are gone for whoever asks, whatever the store still holds. */
   readonly #erasing = new Set<string>();
+  /** How many were erased: a record that was read before one of them may be of a key that is gone. */
+  #erased = 0;
 
   constructor(store: KeyBlobStore) {
     this.#store = store;
@@ -79,7 +81,9 @@ export class TpmKeyTable {
       this.#known.set(keyId, known);
       return known;
     }
+    const erased = this.#erased;
     const record = await this.#store.get(keyId);
+    if (erased !== this.#erased) return this.find(keyId);
     if (record === undefined || this.#erasing.has(keyId)) return undefined;
     return this.#remember(readTpmKey(record));
   }
@@ -118,6 +122,7 @@ export class TpmKeyTable {
     try {
       await this.#store.delete(keyId);
     } finally {
+      this.#erased += 1;
       this.#erasing.delete(keyId);
     }
   }
