@@ -55,9 +55,9 @@ export class Epochs {
     this.#options = options;
   }
 
-  /** Whether the next epoch is on its way: nothing is spent under the old one any more. */
+  /** Whether the next epoch is on its way, or may have begun: nothing is spent under the old one any more. */
   get isOpening(): boolean {
-    return this.#opening !== undefined;
+    return this.#opening !== undefined || this.#isInDoubt;
   }
 
   /**
@@ -206,11 +206,20 @@ export class Epochs {
         onAnchor(await counter.advance(before, anchorBound(this.#heads(number))));
       } catch (thrown) {
         this.#isAlone = false;
-        onFailure(asKeydError(thrown));
-        throw thrown;
+        const error = asKeydError(thrown);
+        onFailure(error);
+        if (error.code === 'ledger_rolled_back') await this.#takeBack(before);
+        throw error;
       }
     }
     await write({ t: 'epoch', at: now(), epoch: String(number) });
+    this.#isInDoubt = false;
+  }
+
+  /** The value of an intent was another copy's: with the intent on record, the next start would take it for its own. */
+  async #takeBack(epoch: bigint): Promise<void> {
+    const { now, write } = this.#options;
+    await write({ t: 'forfeit', at: now(), epoch: String(epoch), take: {} });
     this.#isInDoubt = false;
   }
 
