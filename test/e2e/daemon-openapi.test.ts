@@ -19,12 +19,12 @@ afterAll(async () => {
   await sandbox.remove();
 });
 
-async function call(operationId: string, agent = '', body?: unknown): Promise<SocketAnswer> {
+async function call(operationId: string, agent = '', body?: unknown, query = ''): Promise<SocketAnswer> {
   const found = described.find(({ operation }) => operation.operationId === operationId);
   if (found === undefined) throw new Error(`${operationId} is not described`);
   const { socket, adminSocket } = sandbox.description;
   const at = found.operation['x-agentkeyd-sockets'].includes('shared') ? socket : adminSocket;
-  const path = found.path.replace('{agent}', encodeURIComponent(agent));
+  const path = `${found.path.replace('{agent}', encodeURIComponent(agent))}${query}`;
   const answer = await requestOverSocket(at, found.method, path, body, { agent: keepAlive });
   expect(answerFaults(operationId, answer), `${operationId} ${answer.status} ${answer.text}`).toEqual([]);
   seen.add(`${operationId} ${answer.status}`);
@@ -116,6 +116,19 @@ test('host, status, health and metrics', async () => {
   for (const operation of ['status', 'healthz', 'readyz', 'metrics']) {
     expect((await call(operation)).status).toBe(200);
   }
+});
+
+test('the audit log: head, entries and proofs', async () => {
+  expect((await call('auditCheckpoint')).status).toBe(200);
+  const { entries, size } = (await call('auditEntries', '', undefined, '?from=0&limit=3')).json as {
+    entries: readonly string[];
+    size: number;
+  };
+  expect(entries).toHaveLength(3);
+  expect((await call('auditProof', '', undefined, '?index=1')).json).toMatchObject({ entry: entries[1] });
+  expect((await call('auditProof', '', undefined, `?first=3&second=${size}`)).status).toBe(200);
+  expect((await call('auditProof', '', undefined, '?index=1&first=2')).status).toBe(400);
+  expect((await call('auditProof', '', undefined, '?index=999999999')).status).toBe(404);
 });
 
 test('policy and approvals: what there is', async () => {

@@ -2,6 +2,7 @@ import { expect, test } from 'vitest';
 import type { AnyRoute } from '../../../src/socket/route.ts';
 import { approvalRoutes } from '../../../src/socket/routes/approvals.ts';
 import { policyRoutes } from '../../../src/socket/routes/policy.ts';
+import { auditRoutes } from '../../../src/socket/routes/audit.ts';
 import { agentRoutes } from '../../../src/socket/routes/agents.ts';
 import { budgetRoutes } from '../../../src/socket/routes/budget.ts';
 import { credentialRoutes } from '../../../src/socket/routes/credentials.ts';
@@ -21,6 +22,7 @@ const routes: readonly AnyRoute[] = [
   ...budgetRoutes(undefined as never),
   ...approvalRoutes(undefined as never),
   ...policyRoutes(undefined as never),
+  ...auditRoutes(undefined as never),
   ...hostRoutes(undefined as never, undefined as never),
 ];
 
