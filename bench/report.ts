@@ -8,6 +8,8 @@ import { difference, type Results, type Sample } from './harness/measurement.ts'
 import { barChart, type Bar } from './harness/plot.ts';
 import { spread } from './harness/stats.ts';
 import { REASONS } from './reasons.ts';
+import type { SlowFigure } from './slow/scenarios.ts';
+import { slowSection } from './slow/section.ts';
 import { compositionName, type Composition, type Stage } from './subjects/composed.ts';
 import { daemonCpuUs } from './subjects/daemon.ts';
 import type { Detail } from './subjects/scale/context.ts';
@@ -19,6 +21,7 @@ export interface Report {
   readonly figures: Figures;
   readonly details: readonly Detail[];
   readonly stages: readonly Stage[];
+  readonly slow: readonly SlowFigure[];
   readonly rounds: number;
   readonly seconds: number;
   /** As it was called. */
@@ -56,7 +59,7 @@ function bars(results: Results, wanted: RegExp): readonly Bar[] {
 }
 
 function text(report: Report): string {
-  const { results, figures, details, stages, rounds, seconds, command } = report;
+  const { results, figures, details, stages, slow, rounds, seconds, command } = report;
   const [cpu] = cpus();
   return `# Performance
 
@@ -115,6 +118,7 @@ A signature of ten agents in turn, too, brings its key into one of the TPM's thr
 raw loop is taken from both sides of \`agents_10k_vs_10\`. The daemon of that measurement has no issuer, so its
 signatures are judged and recorded and cost no budget. \`issuances_per_s\` is the reciprocal of the issuer's CPU time.
 
+${slow.length === 0 ? '' : slowSection(slow)}
 ## Everything measured
 
 ![Kinds of key and of signature](performance/kinds.svg)

@@ -20,7 +20,7 @@ export interface Measurement {
 /** Samples by measurement, one a round; index = round. */
 export type Results = ReadonlyMap<string, readonly Sample[]>;
 
-/** Runs all measurements `rounds` times, each round in another order, after one short round to warm up. */
+/** Runs all measurements `rounds` times, each round in another order, after one round to warm up. */
 export async function measure(
   measurements: readonly Measurement[],
   rounds: number,
@@ -28,7 +28,8 @@ export async function measure(
   say: (line: string) => void,
 ): Promise<Results> {
   const results = new Map<string, Sample[]>(measurements.map(({ name }) => [name, []]));
-  for (const measurement of measurements) await measurement.run(Math.min(seconds, 0.3));
+  // A whole round that does not count: V8 compiles what is hot only after tens of thousands of requests.
+  for (const measurement of measurements) await measurement.run(seconds);
   for (let round = 1; round <= rounds; round += 1) {
     for (const { name, run } of shuffled(measurements)) {
       const sample = await run(seconds);
