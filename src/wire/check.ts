@@ -52,22 +52,15 @@ export function object<M extends Members>(members: M): Shape<ObjectOf<M>> {
       return fault(faults, path, 'must be an object');
     }
     const given = value as Readonly<Record<string, unknown>>;
-    const result: Record<string, unknown> = {};
-    let found = 0;
-    for (const { key, shape, isRequired } of known) {
-      if (Object.hasOwn(given, key)) {
-        found += 1;
-        if (given[key] !== undefined) {
-          result[key] = shape(given[key], join(path, key), faults);
-          continue;
-        }
-      }
-      if (isRequired) fault(faults, join(path, key), 'is missing');
+    for (const key of Object.keys(given)) {
+      if (!Object.hasOwn(members, key)) fault(faults, join(path, key), 'is not a known member');
     }
-    const keys = Object.keys(given);
-    if (keys.length > found) {
-      for (const key of keys) {
-        if (!Object.hasOwn(members, key)) fault(faults, join(path, key), 'is not a known member');
+    const result: Record<string, unknown> = {};
+    for (const { key, shape, isRequired } of known) {
+      if (Object.hasOwn(given, key) && given[key] !== undefined) {
+        result[key] = shape(given[key], join(path, key), faults);
+      } else if (isRequired) {
+        fault(faults, join(path, key), 'is missing');
       }
     }
     return result as ObjectOf<M>;

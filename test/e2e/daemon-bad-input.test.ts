@@ -34,7 +34,7 @@ async function everything(): Promise<string> {
 }
 
 function target({ path }: Described): string {
-  return path.replace('{agent}', 'victim');
+  return path.replace('{agent}', 'victim').replace('{approval}', '5a8f0c3e-1b2d-4e6f-8a9b-0c1d2e3f4a5b');
 }
 
 function isAdmin({ operation }: Described): boolean {
