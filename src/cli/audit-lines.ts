@@ -1,5 +1,6 @@
 /** Entries and findings of the audit log, one line each. */
 import type { AuditEntry, AuditFinding } from '../verify/index.ts';
+import { shown } from './shown.ts';
 
 /** `INDEX TIME WHAT ...`: what a person looks for first. */
 export function entryLine(entry: AuditEntry): string {
@@ -47,9 +48,4 @@ export function findingLine({ code, severity, from, to, detail }: AuditFinding):
 
 function text(value: unknown): readonly string[] {
   return typeof value === 'string' ? [value] : [];
-}
-
-/** What a caller chose must not steer a terminal. */
-export function shown(line: string): string {
-  return line.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, '\uFFFD');
 }

@@ -1,6 +1,5 @@
 /** Budgets and their history as tables. */
 import type { BudgetAmount, BudgetEntryView, BudgetView } from '../wire/socket/budget.ts';
-import { shown } from './audit-lines.ts';
 import { table } from './table.ts';
 
 export function budgetTable(budgets: readonly BudgetView[]): string {
@@ -20,16 +19,14 @@ export function historyTable(entries: readonly BudgetEntryView[]): string {
   if (entries.length === 0) return 'nothing yet, or nothing that is still kept';
   return table(
     ['TIME', 'EVENT', 'AMOUNT', 'AGENT', 'RESERVATION', 'WHAT'],
-    entries.map((entry) =>
-      [
-        entry.at,
-        entry.event,
-        entry.amounts.map(amountText).join(', ') || '-',
-        entry.agent === undefined ? '-' : (entry.agent.name ?? entry.agent.id),
-        entry.reservation ?? '-',
-        what(entry),
-      ].map(shown),
-    ),
+    entries.map((entry) => [
+      entry.at,
+      entry.event,
+      entry.amounts.map(amountText).join(', ') || '-',
+      entry.agent === undefined ? '-' : (entry.agent.name ?? entry.agent.id),
+      entry.reservation ?? '-',
+      what(entry),
+    ]),
   );
 }
 

@@ -1,5 +1,6 @@
 /** What every command gets: the two sockets, and where output goes. */
 import { connect, type AgentKeyClient } from '../client/index.ts';
+import { shownJson, shownLines } from './shown.ts';
 
 export const DEFAULT_ADMIN_SOCKET = '/run/agentkeyd-admin/agentkeyd.sock';
 
@@ -45,14 +46,14 @@ export async function withClient<T>(
   }
 }
 
-/** Prints a value: `--json` the value itself, else what `human` makes of it. */
+/** Prints a value: `--json` the value itself, else what `human` makes of it; neither steers the terminal. */
 export function print<T>(
   options: GlobalOptions,
   streams: Streams,
   value: T,
   human: (value: T) => string,
 ): void {
-  const text = options.json === true ? JSON.stringify(value ?? null, null, 2) : human(value);
+  const text = options.json === true ? shownJson(value, 2) : shownLines(human(value));
   if (text !== '') streams.out(text.endsWith('\n') ? text : `${text}\n`);
 }
 

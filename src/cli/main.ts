@@ -13,6 +13,7 @@ import type { GlobalOptions, Streams } from './context.ts';
 import { EXIT, exitCodeOf } from './exit-codes.ts';
 import { addHostCommands } from './host-commands.ts';
 import { addPolicyCommands } from './policy-commands.ts';
+import { shown, shownJson, shownLines } from './shown.ts';
 import { addSignCommands } from './sign-commands.ts';
 
 const EXIT_HELP = `
@@ -73,9 +74,9 @@ export async function main(args: readonly string[], streams: Streams): Promise<n
     const { json } = program.opts<GlobalOptions>();
     streams.err(
       json === true
-        ? `${JSON.stringify(error.toProblem())}\n`
-        : `agentkey: ${error.message}\n${untoldFaults(error)
-            .map((fault) => `  - ${fault}\n`)
+        ? `${shownJson(error.toProblem())}\n`
+        : `agentkey: ${shownLines(error.message)}\n${untoldFaults(error)
+            .map((fault) => `  - ${shown(fault)}\n`)
             .join('')}`,
     );
     return exitCodeOf(error);

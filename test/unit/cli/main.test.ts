@@ -91,6 +91,18 @@ describe('agentkey', () => {
     });
   });
 
+  it('S12: lets no words of an answer steer the terminal', async () => {
+    const problem = { type: 'about:blank', title: 'x', status: 403, code: 'policy_denied' };
+    const body = JSON.stringify({ ...problem, detail: 'no\u001b[2K\u009b1A\u202e' });
+    await withAnswer(403, body, async (socketPath) => {
+      for (const flags of [[], ['--json']]) {
+        const { err } = await agentkey('--socket', socketPath, ...flags, 'agent', 'show', 'a');
+        expect(err).toContain('no');
+        expect(err.trimEnd()).not.toMatch(/[\p{Cc}\p{Cf}]/u);
+      }
+    });
+  });
+
   it('survives an answer that is no problem document', async () => {
     await withAnswer(500, '<html>', async (socketPath) => {
       expect(await agentkey('--socket', socketPath, 'status')).toMatchObject({ code: 70 });
