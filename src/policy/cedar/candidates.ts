@@ -12,6 +12,13 @@ import { ALL_ACTIONS, type ActionName } from './schema.ts';
 export interface Candidates {
   /** In file order. */
   readonly policies: readonly CompiledPolicy[];
+  readonly reads: Reads;
+  /** What is put to Cedar together: those that read the context, and those that do not, whose answer is remembered. */
+  readonly parts: readonly CandidatePart[];
+}
+
+export interface CandidatePart {
+  readonly policies: readonly CompiledPolicy[];
   readonly set: PreparableSet;
   readonly reads: Reads;
   /** Distinct within its engine. */
@@ -54,18 +61,30 @@ export class CandidateIndex {
   }
 
   #group(policies: readonly CompiledPolicy[]): Candidates {
-    const key = policies.map((policy) => this.#numbers.get(policy)).join();
+    const key = this.#key(policies);
     const known = this.#groups.get(key);
     if (known !== undefined) return known;
-    const group: Candidates = {
-      policies,
-      set: new Map(policies.map(({ id, text }) => [id, text])),
-      reads: mergeReads(policies.map(({ reads }) => reads)),
-      key,
-    };
+    const { constant = [], varying = [] } = Object.groupBy(policies, ({ reads }) =>
+      reads.context.size === 0 ? 'constant' : 'varying',
+    );
+    const parts = [constant, varying].filter((part) => part.length > 0).map((part) => this.#part(part));
+    const group: Candidates = { policies, reads: mergeReads(policies.map(({ reads }) => reads)), parts };
     // Groups are as many as policies make them, and a caller can not make more.
     if (this.#groups.size >= MAX_GROUPS) this.#groups.clear();
     this.#groups.set(key, group);
     return group;
+  }
+
+  #part(policies: readonly CompiledPolicy[]): CandidatePart {
+    return {
+      policies,
+      set: new Map(policies.map(({ id, text }) => [id, text])),
+      reads: mergeReads(policies.map(({ reads }) => reads)),
+      key: this.#key(policies),
+    };
+  }
+
+  #key(policies: readonly CompiledPolicy[]): string {
+    return policies.map((policy) => this.#numbers.get(policy)).join();
   }
 }

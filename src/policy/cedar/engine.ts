@@ -2,7 +2,7 @@
 import type { AuthorizationAnswer } from '@cedar-policy/cedar-wasm/nodejs';
 import type { PolicyRequest, PolicyVerdict } from '../verdict.ts';
 import { AgentIndex } from './agent-index.ts';
-import { CandidateIndex, type Candidates } from './candidates.ts';
+import { CandidateIndex, type CandidatePart, type Candidates } from './candidates.ts';
 import type { CompiledPolicy } from './compile-policy.ts';
 import { agentAttributes, callerAttributes, pick } from './attributes.ts';
 import { cedarRequest } from './context.ts';
@@ -16,7 +16,7 @@ import { askCedar } from './prepared-sets.ts';
 import { coversAgent } from './scope.ts';
 import { unboundDenial } from './unbound.ts';
 
-/** What Cedar said: the satisfied permits, or why none counts. */
+/** What Cedar said: the satisfied permits, or why none counts. A part of the candidates may have no permit. */
 type Answer = { readonly permits: readonly CompiledPolicy[] } | { readonly denial: Denial };
 
 const MAX_REMEMBERED = 4096;
@@ -109,12 +109,30 @@ export class CedarPolicySet implements PolicySet {
     };
   }
 
-  #ask(candidates: Candidates, request: PolicyRequest, documents: RequestDocuments): Answer {
-    const key = memoryKey(candidates, request);
+  /**
+   * What all candidates say together. Cedar permits where a permit is satisfied and no forbid is; so the parts are
+   * judged apart, a denial of one is the denial, and permits add up.
+   */
+  #ask({ policies, parts }: Candidates, request: PolicyRequest, documents: RequestDocuments): Answer {
+    const permits = new Set<CompiledPolicy>();
+    const denials: Denial[] = [];
+    for (const part of parts) {
+      const answer = this.#askPart(part, request, documents);
+      if ('denial' in answer) denials.push(answer.denial);
+      else for (const policy of answer.permits) permits.add(policy);
+    }
+    const [denial, ...others] = denials;
+    if (denial !== undefined) return { denial: others.length === 0 ? denial : together(policies, denials) };
+    if (permits.size > 0) return { permits: policies.filter((policy) => permits.has(policy)) };
+    return { denial: { code: 'policy_denied', policies: [], reason: refusal([], request) } };
+  }
+
+  #askPart(part: CandidatePart, request: PolicyRequest, documents: RequestDocuments): Answer {
+    const key = memoryKey(part, request);
     const known = key === undefined ? undefined : this.#remembered.get(key);
     if (known !== undefined) return known;
-    const { context, ...rest } = cedarRequest(request, candidates.reads, documents);
-    const answer = readAnswer(askCedar(candidates.set, { ...rest, context }), candidates, request);
+    const { context, ...rest } = cedarRequest(request, part.reads, documents);
+    const answer = readAnswer(askCedar(part.set, { ...rest, context }), part, request);
     if (key !== undefined) {
       if (this.#remembered.size >= MAX_REMEMBERED) this.#remembered.clear();
       this.#remembered.set(key, answer);
@@ -135,10 +153,10 @@ function isSigning(parameters: PolicyRequest['parameters']): parameters is Signi
 }
 
 /**
- * An answer is remembered only if no policy in the group reads the context (so neither parameters, time, ledger nor
+ * An answer is remembered only if no policy of the part reads the context (so neither parameters, time, ledger nor
  * attestation), and under every fact about caller and agent that they do read (S19).
  */
-function memoryKey({ key, reads }: Candidates, request: PolicyRequest): string | undefined {
+function memoryKey({ key, reads }: CandidatePart, request: PolicyRequest): string | undefined {
   if (reads.context.size > 0) return undefined;
   return JSON.stringify([
     key,
@@ -150,7 +168,11 @@ function memoryKey({ key, reads }: Candidates, request: PolicyRequest): string |
   ]);
 }
 
-function readAnswer(answer: AuthorizationAnswer, { policies }: Candidates, request: PolicyRequest): Answer {
+function readAnswer(
+  answer: AuthorizationAnswer,
+  { policies }: CandidatePart,
+  request: PolicyRequest,
+): Answer {
   if (answer.type === 'failure') {
     const reason = `the policies could not be evaluated: ${answer.errors[0]?.message ?? 'no reason given'}`;
     return { denial: { code: 'policy_denied', policies: [], reason } };
@@ -164,13 +186,23 @@ function readAnswer(answer: AuthorizationAnswer, { policies }: Candidates, reque
     return { denial: { code: 'policy_denied', policies: failed.map(({ id }) => id), reason } };
   }
   const deciding = inOrder(policies, new Set(diagnostics.reason));
-  if (decision === 'allow') return { permits: deciding };
+  // Without a permit and without a forbid the other part decides.
+  if (decision === 'allow' || deciding.length === 0) return { permits: deciding };
   return {
     denial: {
       code: 'policy_denied',
       policies: deciding.map(({ id }) => id),
       reason: refusal(deciding, request),
     },
+  };
+}
+
+function together(policies: readonly CompiledPolicy[], denials: readonly Denial[]): Denial {
+  const ids = new Set(denials.flatMap((denial) => denial.policies));
+  return {
+    code: 'policy_denied',
+    policies: inOrder(policies, ids).map(({ id }) => id),
+    reason: denials.map(({ reason }) => reason).join('; '),
   };
 }
 
