@@ -6,6 +6,8 @@ import { Turns } from './turns.ts';
 
 /** Shares without anything open are forgotten beyond this number. */
 const MAX_REMEMBERED_SHARES = 1_024;
+/** What a request takes beside its header, at least. */
+const REQUEST_OCTETS = 1_024;
 /** A share that was refused nothing for so long gets the refusals of that time at once. */
 const BURST_MS = 1_000;
 
@@ -13,6 +15,7 @@ interface Use {
   connections: number;
   requests: number;
   octets: number;
+  headOctets: number;
   /** Requests beyond those in flight. */
   readonly door: Door;
   /** When the next refusal is due, were each to take its part of a second. */
@@ -69,6 +72,20 @@ export class Admission {
     return turn === undefined ? ticket : turn.then(() => ticket);
   }
 
+  /**
+   * Counts the header of a request that has come, whatever becomes of it; returns what gives the octets back,
+   * undefined where the share has too many already.
+   */
+  keepHead(share: string, octets: number): (() => void) | undefined {
+    const use = this.#use(share);
+    const weight = octets + REQUEST_OCTETS;
+    if (use.headOctets + weight > this.#limits.maxHeadOctets) return undefined;
+    use.headOctets += weight;
+    return once(() => {
+      use.headOctets -= weight;
+    });
+  }
+
   /** Counts a refusal; milliseconds to wait before it is answered, so that a share gets no more of them a second. */
   refusalDelay(share: string): number {
     const { maxRefusalsPerSecond, maxRefusalDelayMs } = this.#limits;
@@ -108,7 +125,14 @@ export class Admission {
     if (use === undefined) {
       if (this.#uses.size >= MAX_REMEMBERED_SHARES) this.#forgetIdle();
       const door = new Door(this.#now);
-      use = { connections: 0, requests: 0, octets: 0, door, refusalDueMs: Number.NEGATIVE_INFINITY };
+      use = {
+        connections: 0,
+        requests: 0,
+        octets: 0,
+        headOctets: 0,
+        door,
+        refusalDueMs: Number.NEGATIVE_INFINITY,
+      };
       this.#uses.set(share, use);
     }
     return use;
@@ -118,7 +142,11 @@ export class Admission {
   #forgetIdle(): void {
     const now = this.#now();
     for (const [share, use] of this.#uses) {
-      const idle = use.connections === 0 && use.requests === 0 && now - use.refusalDueMs >= BURST_MS;
+      const idle =
+        use.connections === 0 &&
+        use.requests === 0 &&
+        use.headOctets === 0 &&
+        now - use.refusalDueMs >= BURST_MS;
       if (idle) this.#uses.delete(share);
     }
   }

@@ -7,7 +7,7 @@ import type { Admission, RequestTicket } from './admission.ts';
 import { connectionState, held, pauseWhileHeld } from './connections.ts';
 import type { SocketLimits } from './limits.ts';
 import type { SocketMetrics } from './metrics.ts';
-import { checkHeaderFields } from './request-body.ts';
+import { checkHeaderFields, headOctets } from './request-body.ts';
 
 export interface RequestGate {
   readonly ingress: Ingress;
@@ -63,16 +63,23 @@ export async function beginRequest(
   const { ingress, metrics } = gate;
   const over = metrics.begin(ingress.kind);
   const gone = new AbortController();
+  const forgetHead = gate.admission.keepHead(connection.share, headOctets(request));
   const place: { ticket?: RequestTicket; isClosed: boolean } = { isClosed: false };
   response.once('close', () => {
     place.isClosed = true;
     connection.requests -= 1;
     place.ticket?.release();
+    forgetHead?.();
     over(operationOf(request), response.statusCode);
     if (!response.writableFinished) {
       gone.abort(new KeydError('caller_gone', 'the caller closed the connection before it was answered'));
     }
   });
+  if (forgetHead === undefined) {
+    // An answer would wait behind those of the requests before it, and this one with it.
+    request.socket.destroy();
+    throw new KeydError('caller_gone', 'cut off: more header octets than this caller may have in flight');
+  }
   if (gate.isDraining()) {
     response.setHeader('connection', 'close');
     throw new KeydError('shutting_down', 'the daemon is shutting down; connect again soon');

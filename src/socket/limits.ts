@@ -25,6 +25,8 @@ export interface ShareLimits {
   readonly maxHeldMs: number;
   /** Body octets held at one time. */
   readonly maxOctets: number;
+  /** Header octets of requests in flight or held, a kibibyte more for each; a connection that brings more is cut. */
+  readonly maxHeadOctets: number;
   /** Refusals of policy and quotas; further ones are answered later, so that a spinning caller is slowed. */
   readonly maxRefusalsPerSecond: number;
   readonly maxRefusalDelayMs: number;
@@ -44,6 +46,7 @@ export const DEFAULT_LIMITS: SocketLimits = {
     maxRequests: 128,
     maxHeldMs: 10_000,
     maxOctets: 16 * 1024 * 1024,
+    maxHeadOctets: 16 * 1024 * 1024,
     maxRefusalsPerSecond: 50,
     maxRefusalDelayMs: 5_000,
   },

@@ -19,6 +19,11 @@ const SINGLE_FIELDS = new Set([
 /** RFC 8259 §11 defines no parameters; `charset=utf-8` is common and harmless. */
 const JSON_MEDIA_TYPE = /^application\/json(?:[ \t]*;[ \t]*charset="?utf-8"?)?$/i;
 
+/** Characters of target, names and values: what is kept of a header for as long as its request is. */
+export function headOctets({ rawHeaders, url = '' }: IncomingMessage): number {
+  return rawHeaders.reduce((sum, { length }) => sum + length, url.length);
+}
+
 /** @throws KeydError `malformed_request` where a field that must be single is repeated, `header_too_large` */
 export function checkHeaderFields(request: IncomingMessage, maxFields: number): void {
   const { rawHeaders } = request;

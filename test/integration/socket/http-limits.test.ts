@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { afterEach, expect, test } from 'vitest';
+import { afterEach, expect, test, vi } from 'vitest';
 import { object, text } from '../../../src/wire/check.ts';
 import { KeydError } from '../../../src/wire/problem.ts';
 import { DEFAULT_LIMITS } from '../../../src/socket/limits.ts';
@@ -465,4 +465,27 @@ test('a flood of pipelined requests ends the connection and nothing else', async
   expect(answer.match(/HTTP\/1\.1 200/g) ?? []).toHaveLength(4);
   expect(answer).toContain('"code":"too_many_requests"');
   await expectUnharmed(path);
+});
+
+test('S20: who piles up more headers than it may is cut off, and what it had piled up is let go', async () => {
+  const share = { ...DEFAULT_LIMITS.share, maxRequests: 1, maxHeadOctets: 128 * 1024 };
+  const wait = route({
+    method: 'GET',
+    path: '/wait',
+    operation: 'wait',
+    on: ['shared'],
+    handle: async () => {
+      await delay(50);
+      return ok({});
+    },
+  });
+  const path = await start({ limits: { share } }, [wait]);
+  const one = `GET /wait HTTP/1.1\r\nHost: x\r\nX-Fill: ${'x'.repeat(14_000)}\r\n\r\n`;
+  const answer = await exchangeRaw(path, one.repeat(20));
+  expect((answer.match(/HTTP\/1\.1 200/g) ?? []).length).toBeLessThan(8);
+  await vi.waitUntil(async () => (await inFlight()) === 0);
+  await expectUnharmed(path);
+  expect((await exchangeRaw(path, one.replace('Host', 'Connection: close\r\nHost'))).slice(0, 12)).toBe(
+    'HTTP/1.1 200',
+  );
 });

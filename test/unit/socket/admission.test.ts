@@ -8,6 +8,7 @@ import { codeOf } from '../../support/code-of.ts';
 const LIMITS: ShareLimits = {
   maxConnections: 2,
   maxRequests: 2,
+  maxHeadOctets: 4_000,
   maxOctets: 100,
   maxHeldMs: 5_000,
   maxRefusalsPerSecond: 2,
@@ -176,4 +177,16 @@ test('S20: whatever comes and goes, no share ever has more than its limits', () 
       }
     }),
   );
+});
+
+test('S20: headers of a share count until their requests are over, those of others beside them', () => {
+  const admission = new Admission(LIMITS);
+  const first = admission.keepHead('uid:1', 1_500);
+  expect(first).toBeDefined();
+  expect(admission.keepHead('uid:1', 1_500)).toBeUndefined();
+  expect(admission.keepHead('uid:2', 1_500)).toBeDefined();
+  first?.();
+  first?.();
+  expect(admission.keepHead('uid:1', 1_500)).toBeDefined();
+  expect(admission.keepHead('uid:1', 1_500)).toBeUndefined();
 });
