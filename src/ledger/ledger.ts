@@ -102,6 +102,7 @@ export class Ledger {
   readonly #directory: string;
   readonly #now: () => number;
   readonly #underWay = new UnderWay();
+  #pages: Promise<unknown> = Promise.resolve();
 
   constructor(options: LedgerOptions, { journal, book, chain, compaction }: Opened) {
     this.#journal = journal;
@@ -153,8 +154,14 @@ export class Ledger {
 
   /** What became of an account, the newest first, a page at a time. @throws KeydError `ledger_unavailable` */
   async history(query: HistoryQuery): Promise<HistoryPage> {
-    await this.#journal.flush();
-    return readHistory(this.#directory, this.#journal.length, query);
+    // One page after the other, so that many who ask take no more of a turn than one.
+    const page = this.#pages.then(async () => {
+      const { length } = this.#journal;
+      await this.#journal.flush();
+      return readHistory(this.#directory, length, query);
+    });
+    this.#pages = page.catch(() => undefined);
+    return page;
   }
 
   /** What the present epoch may still cost this account at a crash, by unit. */

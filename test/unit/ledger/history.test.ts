@@ -157,4 +157,20 @@ describe('the history of a budget', () => {
     expect(ledger.reserved(GRANT)).toEqual(new Map());
     expect(ledger.budgets(GRANT)[0]?.spent).toBe(30n);
   });
+
+  it('S20: leaves turns to everybody else while it is read, and many pages as many as one', async () => {
+    const ledger = await start();
+    await ledger.openGrant(GRANT, new Map([['USD.2', 1_000_000n]]));
+    await Promise.all(Array.from({ length: 2000 }, () => ledger.reserve(ROOT, [usd(1n)]).durable));
+    const query = { account: 'delegation:none', grantId: 'none', agentId: 'none', limit: 100 };
+    let [turns, isRead] = [0, false];
+    const count = (): void => {
+      turns += 1;
+      if (!isRead) setImmediate(count);
+    };
+    setImmediate(count);
+    await Promise.all([ledger.history(query), ledger.history(query), ledger.history(query)]);
+    isRead = true;
+    expect(turns).toBeGreaterThanOrEqual(3 * 7);
+  });
 });
