@@ -32,6 +32,10 @@ function summary(entry: AuditEntry): string {
       return `checkpoint over ${entry.note.split('\n')[1] ?? '?'} entries`;
     case 'anchor':
       return `anchor at ${entry.value}`;
+    case 'command-audit': {
+      const { effect, reason, signed } = entry;
+      return [`command audit: ${effect}`, ...text(reason), `${signed} signed`].join(' ');
+    }
     case 'event':
       return [
         entry.event,

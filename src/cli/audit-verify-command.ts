@@ -23,6 +23,7 @@ interface VerifyFlags {
   readonly key: readonly string[];
   readonly checkpoint: readonly string[];
   readonly counter?: number;
+  readonly ak: readonly string[];
 }
 
 const PROGRESS_MS = 1000;
@@ -41,6 +42,7 @@ export function addAuditVerifyCommand(audit: Command, streams: Streams): void {
     .addOption(
       new Option('--counter <value>', 'present value of the counter that anchors it').argParser(wholeNumber),
     )
+    .option('--ak <id>', 'akId of the host’s TPM, as the issuer and status tell it; repeatable', collect, [])
     .action(async (file: string | undefined, flags: VerifyFlags, command: Command) => {
       const options: GlobalOptions = command.optsWithGlobals();
       const given = [file, flags.directory, flags.proof].filter((source) => source !== undefined);
@@ -72,6 +74,7 @@ function reportOf(
     keys: flags.key.map(readKey),
     checkpoints: flags.checkpoint.map(readCheckpoint),
     ...(flags.counter === undefined ? {} : { counter: BigInt(flags.counter) }),
+    ...(flags.ak.length === 0 ? {} : { akIds: flags.ak }),
   };
   const onProgress = progress(streams, 'verified');
   if (flags.directory !== undefined) return verifyDirectory(flags.directory, trust, onProgress);

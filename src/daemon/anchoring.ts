@@ -8,6 +8,7 @@ import type { AnchorProof } from '../ledger/epoch-counter.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import { encodeBase64url } from '../wire/base64url.ts';
 import { asKeydError } from '../wire/problem.ts';
+import type { CommandAuditing } from './command-auditing.ts';
 import type { LaneCounter } from './lane-counter.ts';
 
 export interface AnchoringOptions {
@@ -15,6 +16,8 @@ export interface AnchoringOptions {
   readonly ledger: Ledger;
   /** Without one, checkpoints stand alone. */
   readonly counter: LaneCounter | undefined;
+  /** Undefined where it is off. */
+  readonly commandAudit: CommandAuditing | undefined;
   readonly log: Logger;
 }
 
@@ -27,7 +30,9 @@ export class Anchoring {
 
   /** @throws KeydError `audit_unavailable`, those of the hardware */
   async tick(): Promise<void> {
-    const { audit, counter, ledger, log } = this.#options;
+    const { audit, commandAudit, counter, ledger, log } = this.#options;
+    // On an idle host too: a signature outside of the daemon is no news of the log's own.
+    await commandAudit?.check(audit.hasNews);
     if (!audit.hasNews) return;
     if (counter !== undefined && ledger.health.fault === undefined) {
       try {

@@ -139,6 +139,10 @@ export function configShape(host: ConfigHost) {
         session_protection: optional(oneOf(['salted', 'password'])),
         /** NV index of the counter under ledger and audit log, among the owner's. */
         counter_index: optional(integer({ min: OWNER_INDICES.first, max: OWNER_INDICES.last })),
+        /** Have the TPM keep a digest over every TPM2_Sign; see docs/decisions/0041. */
+        command_audit: optional(boolean),
+        /** Other programs sign with this TPM too: what is not ours is then inconclusive, no finding (S16). */
+        other_signers: optional(boolean),
       }),
     ),
     pkcs11: optional(

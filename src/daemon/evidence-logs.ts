@@ -10,6 +10,7 @@ import { openLedger, type Ledger } from '../ledger/ledger.ts';
 import type { HardwareLane } from '../signing/hardware.ts';
 import { recordAnchor } from './anchoring.ts';
 import { auditSigner } from './audit-key.ts';
+import { CommandAuditing } from './command-auditing.ts';
 import type { DaemonConfig } from './config.ts';
 import type { OpenHardware } from './hardware.ts';
 import { LogEvidenceSource } from './log-evidence.ts';
@@ -23,6 +24,8 @@ export interface EvidenceLogs {
   readonly usage: MemoryUsageHistory;
   /** Under both; undefined where there is none. */
   readonly counter: LaneCounter | undefined;
+  /** The TPM's account of its signatures; undefined where it is off. */
+  readonly commandAudit: CommandAuditing | undefined;
   /** Both, for the issuer. */
   readonly evidence: LogEvidenceSource;
 }
@@ -63,6 +66,10 @@ export async function openEvidenceLogs(
       log.warn({ error }, 'the next start will read more of the audit log than it would have to');
     },
   });
+  const commandAudit =
+    tpm?.commandAudit === undefined ? undefined : new CommandAuditing(tpm.lane, tpm.commandAudit, audit, log);
+  // Before anything is signed; where the TPM is not there yet, with the first checkpoint.
+  await commandAudit?.check(true);
   const counter = tpm?.counter;
   const ledger = await openLedger({
     directory: join(config.stateDirectory, 'ledger'),
@@ -77,7 +84,8 @@ export async function openEvidenceLogs(
   });
   const { fault } = ledger.state();
   if (fault !== undefined) log.error({ error: fault }, 'nothing that costs something is signed');
-  return { audit, ledger, usage, counter, evidence: new LogEvidenceSource({ audit, ledger, counter }) };
+  const evidence = new LogEvidenceSource({ audit, ledger, counter });
+  return { audit, ledger, usage, counter, commandAudit, evidence };
 }
 
 async function isReady(lane: HardwareLane | undefined): Promise<boolean> {
@@ -85,7 +93,11 @@ async function isReady(lane: HardwareLane | undefined): Promise<boolean> {
 }
 
 /** Signs for the end of the log, closes the epoch, and lets go of both; nothing is decided or spent any more. */
-export async function endEvidenceLogs({ audit, ledger }: EvidenceLogs, log: Logger): Promise<void> {
+export async function endEvidenceLogs(
+  { audit, commandAudit, ledger }: EvidenceLogs,
+  log: Logger,
+): Promise<void> {
+  await commandAudit?.check(true);
   try {
     await audit.checkpoint();
   } catch (thrown) {
@@ -100,4 +112,5 @@ export async function endEvidenceLogs({ audit, ledger }: EvidenceLogs, log: Logg
     );
   }
   await audit.close();
+  await commandAudit?.end();
 }

@@ -1,6 +1,7 @@
 /** Opens the configured backends, each behind its fair queue. */
 import { hkdfSync } from 'node:crypto';
 import type { Attester } from '../backend/attester.ts';
+import type { CommandAudit } from '../backend/command-audit.ts';
 import { MODULE_HOST_WINDOW } from '../backend/pkcs11/module-host-client.ts';
 import { openPkcs11Backend } from '../backend/pkcs11/pkcs11-backend.ts';
 import { openTpmBackend, type TpmBackend } from '../backend/tpm/tpm-backend.ts';
@@ -23,6 +24,8 @@ export interface OpenHardware {
         readonly adopt: () => Promise<void>;
         /** Under ledger and audit log; undefined where the configuration leaves it out. */
         readonly counter: LaneCounter | undefined;
+        /** Undefined where it is off. */
+        readonly commandAudit: CommandAudit | undefined;
       }
     | undefined;
 }
@@ -61,6 +64,14 @@ export async function openHardware(
       logger: logger.child({ room: 'tpm' }),
       rsa: config.tpm.allow_rsa ?? false,
       sessionProtection: config.tpm.session_protection ?? defaultProtection(config.tpm.tcti),
+      ...(config.tpm.command_audit === true
+        ? {
+            commandAudit: {
+              memory: state.commandAuditMemory,
+              isShared: config.tpm.other_signers ?? false,
+            },
+          }
+        : {}),
     });
     const lane = { backend, queue: laneQueue('the TPM', tpmPlaces, EXPECTED_TPM_MS, config.queue) };
     lanes.push(lane);
@@ -69,7 +80,8 @@ export async function openHardware(
       nvIndex === undefined
         ? undefined
         : new LaneCounter(lane, backend.counter(state.counterMemory, nvIndex), state.counterMemory);
-    tpm = { lane, attester: backend.attester, adopt: () => adoptTpm(backend), counter };
+    const { attester, commandAudit } = backend;
+    tpm = { lane, attester, adopt: () => adoptTpm(backend), counter, commandAudit };
   }
   if (config.pkcs11 !== undefined) {
     // Twice what a module host takes at a time: while one half is verified here, it signs the other.

@@ -23,7 +23,7 @@ export interface HostServiceOptions extends ActionGate {
   readonly adoptTpm: (() => Promise<void>) | undefined;
   readonly issuance: IssuanceService | undefined;
   readonly issuerUrl: string | undefined;
-  readonly logs: Pick<EvidenceLogs, 'ledger' | 'counter' | 'evidence'>;
+  readonly logs: Pick<EvidenceLogs, 'ledger' | 'counter' | 'commandAudit' | 'evidence'>;
   readonly isDraining: () => boolean;
   readonly logger: Logger;
 }
@@ -79,8 +79,12 @@ export class HostService implements HostApi {
     const backends = await Promise.all(lanes.map(({ backend }) => backend.describe()));
     const host = await this.#host();
     const ledger = await this.#ledger();
+    const commandAudit = this.#commandAudit();
     const isWell =
-      backends.every(({ state }) => state === 'ready') && host.lastFault === null && ledger.fault === null;
+      backends.every(({ state }) => state === 'ready') &&
+      host.lastFault === null &&
+      ledger.fault === null &&
+      commandAudit?.signedOutside == null;
     return {
       version,
       state: isDraining() ? 'draining' : isWell ? 'ready' : 'degraded',
@@ -92,6 +96,7 @@ export class HostService implements HostApi {
       },
       rollback: this.#rollback(ledger),
       ledger,
+      commandAudit,
       agents: agents.list().length,
     };
   }
@@ -110,6 +115,19 @@ export class HostService implements HostApi {
       epoch: String(epoch),
       fault: fault === undefined ? null : `${fault.code}: ${fault.message}`,
       counter: (await counter?.facts(Date.now())) ?? null,
+    };
+  }
+
+  #commandAudit(): DaemonStatus['commandAudit'] {
+    const facts = this.#options.logs.commandAudit?.facts;
+    if (facts === undefined) return null;
+    const { at, effect, foreignIndex, index, reason } = facts;
+    return {
+      effect,
+      reason: reason ?? null,
+      entry: index,
+      at: new Date(at).toISOString(),
+      signedOutside: foreignIndex ?? null,
     };
   }
 

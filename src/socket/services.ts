@@ -17,6 +17,7 @@ import type {
   RotateAgentRequest,
   ThirdPartyQuote,
 } from '../wire/socket/agents.ts';
+import type { CommandAuditDoubt, CommandAuditEffect } from '../wire/command-audit.ts';
 import type { DelegateReply, DelegateRequest } from '../wire/socket/delegations.ts';
 import type {
   CsrRequest,
@@ -187,6 +188,18 @@ export interface LedgerStatus {
   } | null;
 }
 
+/** What the TPM's command audit said last. */
+export interface CommandAuditStatus {
+  readonly effect: CommandAuditEffect;
+  readonly reason: CommandAuditDoubt | null;
+  /** Index of the entry of the audit log that tells it. */
+  readonly entry: number;
+  /** RFC 3339. */
+  readonly at: string;
+  /** Entry that first told of a signature outside the daemon since it started. */
+  readonly signedOutside: number | null;
+}
+
 export interface DaemonStatus {
   readonly version: string;
   readonly state: 'ready' | 'degraded' | 'draining';
@@ -195,5 +208,7 @@ export interface DaemonStatus {
   readonly queue: { readonly waiting: number; readonly running: number };
   readonly rollback: 'tpm' | 'witnessed' | 'unprotected';
   readonly ledger: LedgerStatus;
+  /** Null where it is off, or the TPM was not asked yet. */
+  readonly commandAudit: CommandAuditStatus | null;
   readonly agents: number;
 }

@@ -63,11 +63,12 @@ export async function verifyAuditExport(
 }
 
 function begin(line: Uint8Array, options: AuditExportOptions): readonly [AuditLogVerifier, number] {
-  const { keys, checkpoints, counter, onEntry } = options;
+  const { akIds, keys, checkpoints, counter, onEntry } = options;
   const trust = {
     keys,
     ...(checkpoints === undefined ? {} : { checkpoints }),
     ...(counter === undefined ? {} : { counter }),
+    ...(akIds === undefined ? {} : { akIds }),
     ...(onEntry === undefined ? {} : { onEntry }),
     isSealed: true,
   };

@@ -28,6 +28,11 @@ const CODES = {
   checkpoint_foreign: 'fault',
   /** Nothing of the log is signed. */
   checkpoint_missing: 'fault',
+  // Signatures
+  /** The TPM performed an audited command that the daemon did not send. */
+  signed_outside_daemon: 'fault',
+  /** What an entry says of the TPM's command audit is not what the TPM signed. */
+  command_audit_invalid: 'fault',
   export_malformed: 'fault',
   proof_invalid: 'fault',
   // What is no fault, and worth knowing
@@ -35,6 +40,8 @@ const CODES = {
   tail_unsigned: 'notice',
   /** What a crash had left unfinished. */
   tail_torn: 'notice',
+  /** Nothing is told of signatures outside the daemon in that time. */
+  command_audit_inconclusive: 'notice',
   /** By a key that is not given, over entries that a trusted one vouches for too. */
   checkpoint_key_unknown: 'notice',
 } as const satisfies Record<string, 'fault' | 'notice'>;

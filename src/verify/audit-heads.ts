@@ -8,6 +8,7 @@ export class AuditHeads {
   /** Behind the entries by what waits. */
   readonly #frontier = new MerkleFrontier();
   readonly #wanted = new Map<number, Hash | undefined>();
+  readonly #watched = new Map<number, (root: Hash) => void>();
   #waiting: Hash[] = [];
 
   /** @param sizes whose roots will be asked for at the end */
@@ -31,12 +32,25 @@ export class AuditHeads {
     return this.#frontier.root();
   }
 
+  /** Tells the root of the first `size` once it is computed, in no order; never where that is passed already. */
+  whenAt(size: number, take: (root: Hash) => void): void {
+    if (size === this.#frontier.size) take(this.#frontier.root());
+    else if (size > this.#frontier.size) this.#watched.set(size, take);
+  }
+
   #advance(size: number): void {
     const count = size - this.#frontier.size;
     for (let i = 0; i < count; i += 1) {
       this.#frontier.append(this.#waiting[i] as Hash);
       if (this.#wanted.has(this.#frontier.size)) this.#wanted.set(this.#frontier.size, this.#frontier.root());
+      if (this.#watched.size > 0) this.#tellWatched();
     }
     this.#waiting = this.#waiting.slice(count);
+  }
+
+  #tellWatched(): void {
+    const { size } = this.#frontier;
+    this.#watched.get(size)?.(this.#frontier.root());
+    this.#watched.delete(size);
   }
 }

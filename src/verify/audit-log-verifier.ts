@@ -9,6 +9,7 @@ import type { PublicJwk } from '../wire/jwk.ts';
 import { leafHash } from '../wire/merkle.ts';
 import { asKeydError } from '../wire/problem.ts';
 import { finding, type AuditFinding, type AuditFindingCode } from './audit-findings.ts';
+import { CommandAudits } from './audit-command-audits.ts';
 import { AuditHeads } from './audit-heads.ts';
 import { AuditNotes } from './audit-notes.ts';
 import { AuditPlaces, type Place } from './audit-places.ts';
@@ -20,6 +21,8 @@ export interface AuditTrust {
   readonly checkpoints?: readonly string[];
   /** Present value of the counter that anchors the log, read from the TPM or told by the issuer. */
   readonly counter?: bigint;
+  /** AKs of the host's TPM, by the hex of their Names, as the issuer and status know them (`akId`). */
+  readonly akIds?: readonly string[];
 }
 
 export interface AuditLogOptions extends AuditTrust {
@@ -65,6 +68,7 @@ export class AuditLogVerifier {
   readonly #heads: AuditHeads;
   readonly #places: AuditPlaces;
   readonly #notes: AuditNotes;
+  readonly #commandAudits: CommandAudits;
   readonly #known: readonly TreeHead[];
   readonly #own: TreeHead | undefined;
   #findings: AuditFinding[] = [];
@@ -93,6 +97,7 @@ export class AuditLogVerifier {
       [...this.#known, ...(this.#own === undefined ? [] : [this.#own])].map(({ size }) => size),
     );
     this.#places = new AuditPlaces(tell);
+    this.#commandAudits = new CommandAudits(options.akIds, this.#heads, tell);
   }
 
   get size(): number {
@@ -129,6 +134,7 @@ export class AuditLogVerifier {
 
   /** After the last entry. */
   end(): AuditReport {
+    this.#heads.rootAt(this.size);
     this.#places.end();
     this.#judgeUnknown();
     this.#judgeOwn();
@@ -176,6 +182,7 @@ export class AuditLogVerifier {
       this.tell(finding('entry_appended', `entry ${position} was written after the log had ended`, position));
     if (isEvent && entry.event === 'stop') this.#isStopped = true;
     if (entry?.kind === 'anchor' && /^\d{1,20}$/.test(entry.value)) this.#counter = entry.value;
+    if (entry?.kind === 'command-audit') this.#commandAudits.add(entry, position);
     if (entry?.kind === 'checkpoint') this.#checkpoint(entry.note, position);
   }
 

@@ -4,7 +4,8 @@ import { createHash } from 'node:crypto';
  * Every operation whose evidence the AK signs. The tag enters extraData, so that evidence made for one
  * operation is void for every other (S9).
  */
-export type AttestedOperation = 'enroll' | 'reattest' | 'issue-certify' | 'issue-quote' | 'audit';
+export type AttestedOperation =
+  'enroll' | 'reattest' | 'issue-certify' | 'issue-quote' | 'audit' | 'command-audit';
 
 const CHANNEL_OCTETS = 32;
 

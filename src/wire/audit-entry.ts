@@ -15,6 +15,7 @@ import {
   text,
   type Infer,
 } from './check.ts';
+import { COMMAND_AUDIT_DOUBTS, COMMAND_AUDIT_EFFECTS } from './command-audit.ts';
 import type { Hash } from './merkle.ts';
 import { KeydError } from './problem.ts';
 import { intent } from './socket/intent.ts';
@@ -113,6 +114,24 @@ const anchor = object({
   head: line,
 });
 
+/** The TPM's digest over every TPM2_Sign, taken and signed by the AK, and what is to be said of it (command-audit.ts). */
+const commandAudit = object({
+  ...common,
+  kind: oneOf(['command-audit']),
+  effect: oneOf(COMMAND_AUDIT_EFFECTS),
+  reason: optional(oneOf(COMMAND_AUDIT_DOUBTS)),
+  /** How many TPM2_Sign this daemon had performed since it was last taken. */
+  signed: count,
+  /** What the digest should be, base64url; empty for none. */
+  expected: text({ maxLength: 43, pattern: /^(?:[A-Za-z0-9_-]{43})?$/ }),
+  auditHead: text({ maxLength: 43, pattern: /^[A-Za-z0-9_-]{43}$/ }),
+  auditSize: count,
+  /** TPMT_PUBLIC of the AK, TPMS_ATTEST and TPMT_SIGNATURE; base64url. */
+  ak: line,
+  attest: line,
+  signature: line,
+});
+
 /** What happened to the daemon itself. */
 const event = object({
   ...common,
@@ -121,7 +140,15 @@ const event = object({
   detail: dictionary(/^[A-Za-z]{1,64}$/, anyJson, { max: 16 }),
 });
 
-const SHAPES = { decision, outcome, denials, checkpoint, anchor, event } as const;
+const SHAPES = {
+  decision,
+  outcome,
+  denials,
+  checkpoint,
+  anchor,
+  'command-audit': commandAudit,
+  event,
+} as const;
 
 export type AuditEntry =
   | Infer<typeof decision>
@@ -129,11 +156,13 @@ export type AuditEntry =
   | Infer<typeof denials>
   | Infer<typeof checkpoint>
   | Infer<typeof anchor>
+  | Infer<typeof commandAudit>
   | Infer<typeof event>;
 
 /** What is appended: the log itself adds where it stands. */
 export type AuditRecord = Unplaced<AuditEntry>;
 export type DecisionRecord = Extract<AuditRecord, { readonly kind: 'decision' }>;
+export type CommandAuditRecord = Extract<AuditRecord, { readonly kind: 'command-audit' }>;
 export type OutcomeRecord = Extract<AuditRecord, { readonly kind: 'outcome' }>;
 type Unplaced<E> = E extends unknown ? Omit<E, 'index' | 'previous'> : never;
 

@@ -1,6 +1,7 @@
 /** What the TPM backend needs besides a TPM, in memory; copies go in and out as through a database. */
 import { randomBytes } from 'node:crypto';
 import type { KeyBlobRecord, KeyBlobStore } from '../../src/backend/backend.ts';
+import type { CommandAuditMemory, RememberedAudit } from '../../src/backend/command-audit.ts';
 import type { CounterMemory, RememberedCounter } from '../../src/backend/counter.ts';
 import {
   openTpmBackend,
@@ -60,12 +61,28 @@ export class CounterInMemory implements CounterMemory {
   }
 }
 
+export class CommandAuditInMemory implements CommandAuditMemory {
+  audit: RememberedAudit | undefined;
+
+  take(): Promise<RememberedAudit | undefined> {
+    const { audit } = this;
+    this.audit = undefined;
+    return Promise.resolve(audit);
+  }
+
+  save(audit: RememberedAudit): Promise<void> {
+    this.audit = audit;
+    return Promise.resolve();
+  }
+}
+
 /** A daemon's durable state: opening over it again is what a restart does. */
 export class TpmHost {
   readonly secret = randomBytes(32);
   readonly store = new MemoryBlobStore();
   readonly memory = new RememberedInMemory();
   readonly counterMemory = new CounterInMemory();
+  readonly commandAuditMemory = new CommandAuditInMemory();
   readonly refused = new Set<string>();
   readonly #tcti: string;
 

@@ -6,6 +6,7 @@ import { KeydError } from '../../wire/problem.ts';
 import { TPMA_OBJECT, type ObjectAttribute } from '../../wire/tpm/constants.ts';
 import { hasAttributes, parsePublicArea } from '../../wire/tpm/public-area.ts';
 import type { Attester } from '../attester.ts';
+import type { CommandAudit, CommandAuditMemory } from '../command-audit.ts';
 import type { CounterMemory, MonotonicCounter } from '../counter.ts';
 import type {
   BackendDescription,
@@ -20,6 +21,8 @@ import type {
 } from '../backend.ts';
 import { readLoadedPublic } from './context-cache.ts';
 import { AuthDeriver } from './key-auth.ts';
+import { SignAudit } from './sign-audit.ts';
+import { TpmCommandAudit } from './tpm-command-audit.ts';
 import { refuseAborted } from './turn-queue.ts';
 import { TpmAttester } from './tpm-attester.ts';
 import { TpmConnection } from './tpm-connection.ts';
@@ -49,6 +52,12 @@ export interface TpmBackendOptions {
   readonly rsaBits?: 2048 | 3072;
   /** How many operations may wait for the TPM; 1024 unless said. */
   readonly queueLimit?: number;
+  /** Have the TPM keep a digest over every TPM2_Sign (docs/decisions/0041). Off unless given. */
+  readonly commandAudit?: {
+    readonly memory: CommandAuditMemory;
+    /** Whether other programs sign with this TPM too. */
+    readonly isShared: boolean;
+  };
 }
 
 const STATEMENT =
@@ -79,6 +88,9 @@ export async function openTpmBackend(options: TpmBackendOptions): Promise<TpmBac
 export class TpmBackend implements KeyBackend {
   readonly kind = 'tpm';
   readonly attester: Attester;
+  /** Undefined where it is off. */
+  readonly commandAudit: CommandAudit | undefined;
+  readonly #audit: SignAudit | undefined;
   readonly #connection: TpmConnection;
   readonly #keys: TpmKeyTable;
   readonly #auths: AuthDeriver;
@@ -105,6 +117,14 @@ export class TpmBackend implements KeyBackend {
       auths: this.#auths,
       protection: this.#protection,
       logger: this.#logger,
+    });
+    if (options.commandAudit === undefined) return;
+    this.#audit = new SignAudit();
+    this.commandAudit = new TpmCommandAudit({
+      ...options.commandAudit,
+      connection: this.#connection,
+      auths: this.#auths,
+      audit: this.#audit,
     });
   }
 
@@ -142,6 +162,7 @@ export class TpmBackend implements KeyBackend {
         request,
         auths: this.#auths,
         protection: this.#protection,
+        audit: this.#audit,
         template,
       });
       if (request.ephemeral === true) this.#keys.addEphemeral(made);
@@ -166,7 +187,7 @@ export class TpmBackend implements KeyBackend {
     refuseAborted(options.signal);
     const key = await this.#usable(keyId);
     const digest = digestToSign(key.record.algorithm, input);
-    const how = { digest, auths: this.#auths, protection: this.#protection, ...options };
+    const how = { digest, auths: this.#auths, protection: this.#protection, audit: this.#audit, ...options };
     try {
       // Asked again when it is this one's turn: a key destroyed meanwhile signs nothing more.
       const signature = await this.#connection.runQuickly(

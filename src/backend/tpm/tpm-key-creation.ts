@@ -11,6 +11,7 @@ import { readLoadedPublic, type ObjectSource } from './context-cache.ts';
 import { TssFault } from './esys.ts';
 import type { AuthDeriver } from './key-auth.ts';
 import { isTpmCode } from './response-code.ts';
+import type { SignAudit } from './sign-audit.ts';
 import type { OpenTpm } from './tpm-connection.ts';
 import { isExportable, keySource, readTpmKey, tpmKey, type TpmKey } from './tpm-key.ts';
 import { digestToSign, signOnTpm, type SessionProtection } from './tpm-signing.ts';
@@ -24,6 +25,8 @@ export interface KeyCreation {
   readonly request: GenerateRequest;
   readonly auths: AuthDeriver;
   readonly protection: SessionProtection;
+  /** Counts the signature that proves the key. */
+  readonly audit: SignAudit | undefined;
   readonly template?: SigningKeyOptions;
 }
 
@@ -95,13 +98,13 @@ function checkAttributes(key: TpmKey, template: Uint8Array): void {
   throw exportable();
 }
 
-async function proveKey(tpm: OpenTpm, key: TpmKey, { auths, protection }: KeyCreation): Promise<void> {
+async function proveKey(tpm: OpenTpm, key: TpmKey, { audit, auths, protection }: KeyCreation): Promise<void> {
   const handle = await tpm.objects.acquire(keySource(key, tpm, auths));
   const outPublic = await readLoadedPublic(tpm.esys, handle);
   if (!sameOctets(outPublic, key.publicArea)) throw exportable();
   const message = randomBytes(32);
   const digest = digestToSign(key.record.algorithm, { kind: 'message', octets: message });
-  const signature = await signOnTpm(tpm, { key, digest, auths, protection });
+  const signature = await signOnTpm(tpm, { key, digest, auths, protection, audit });
   if (verifySignature(key.publicJwk, message, signature)) return;
   throw key.record.algorithm === 'PS256'
     ? new KeydError(

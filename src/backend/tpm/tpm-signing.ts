@@ -7,6 +7,7 @@ import { HASHES } from '../../wire/tpm/constants.ts';
 import { parseSignature, signatureToJose } from '../../wire/tpm/signature.ts';
 import type { AuthDeriver } from './key-auth.ts';
 import { refuseAborted } from './turn-queue.ts';
+import type { SignAudit } from './sign-audit.ts';
 import type { OpenTpm } from './tpm-connection.ts';
 import { keySource, type TpmKey } from './tpm-key.ts';
 
@@ -22,6 +23,8 @@ export interface SignJob {
   readonly protection: SessionProtection;
   readonly auths: AuthDeriver;
   readonly signal?: AbortSignal;
+  /** Undefined where the TPM keeps no account of signatures. */
+  readonly audit: SignAudit | undefined;
 }
 
 /**
@@ -47,26 +50,29 @@ export function digestToSign(algorithm: Algorithm, input: SignInput): Uint8Array
  */
 export async function signIfLoaded(
   tpm: OpenTpm,
-  { key, digest, protection, signal }: Omit<SignJob, 'auths'>,
+  { key, digest, protection, signal, audit }: Omit<SignJob, 'auths'>,
 ): Promise<Uint8Array | undefined> {
   if (protection !== 'password') return undefined;
   const handle = tpm.objects.loaded(key.record.keyId);
   if (handle === undefined) return undefined;
   refuseAborted(signal);
-  return signatureToJose(
-    parseSignature(await tpm.esys.sign({ key: handle, digest, sessions: [] })),
-    key.area,
-  );
+  const answer = tpm.esys.sign({ key: handle, digest, sessions: [] });
+  return joseOf(key, await (audit === undefined ? answer : audit.follow(answer, key.publicArea, digest)));
 }
 
 /** Signs on the open TPM. @throws KeydError `caller_gone`; TssFault */
 export async function signOnTpm(
   tpm: OpenTpm,
-  { key, digest, protection, auths, signal }: SignJob,
+  { key, digest, protection, auths, signal, audit }: SignJob,
 ): Promise<Uint8Array> {
   // A session is asked for first: starting one may need the slot that the key would take.
   const sessions = protection === 'salted' ? [await tpm.sessions.use('first')] : [];
   const handle = await tpm.objects.acquire(keySource(key, tpm, auths));
   refuseAborted(signal);
-  return signatureToJose(parseSignature(await tpm.esys.sign({ key: handle, digest, sessions })), key.area);
+  const answer = tpm.esys.sign({ key: handle, digest, sessions });
+  return joseOf(key, await (audit === undefined ? answer : audit.follow(answer, key.publicArea, digest)));
+}
+
+function joseOf(key: TpmKey, signature: Buffer): Uint8Array {
+  return signatureToJose(parseSignature(signature), key.area);
 }

@@ -2,6 +2,7 @@
 import { mkdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { KeyBlobStore } from '../../backend/backend.ts';
+import type { CommandAuditMemory } from '../../backend/command-audit.ts';
 import type { CounterMemory } from '../../backend/counter.ts';
 import type { PinFailureStore } from '../../backend/pkcs11/pin-guard.ts';
 import type { TpmMemory } from '../../backend/tpm/tpm-identity.ts';
@@ -13,6 +14,7 @@ import { KeydError } from '../../wire/problem.ts';
 import { SqliteAgentStore } from './agent-store.ts';
 import { SqliteDelegationStore } from './delegation-store.ts';
 import { openApprovalStore } from './approval-store.ts';
+import { openCommandAuditMemory } from './command-audit-memory.ts';
 import { openCounterMemory } from './counter-memory.ts';
 import { openDocumentStore, type DocumentStore } from './documents.ts';
 import { openIdempotencyStore } from './idempotency-rows.ts';
@@ -29,6 +31,7 @@ export interface DaemonState {
   readonly keyBlobs: KeyBlobStore;
   readonly tpmMemory: TpmMemory;
   readonly counterMemory: CounterMemory;
+  readonly commandAuditMemory: CommandAuditMemory;
   readonly refusedPins: PinFailureStore;
   readonly issuance: IssuanceStore;
   readonly idempotency: IdempotencyStore;
@@ -63,6 +66,7 @@ export function openState(directory: string): DaemonState {
       keyBlobs: openKeyBlobStore(database),
       tpmMemory: openTpmMemory(documents),
       counterMemory: openCounterMemory(documents),
+      commandAuditMemory: openCommandAuditMemory(documents),
       refusedPins: openRefusedPins(database),
       issuance: openIssuanceStore(documents),
       idempotency: openIdempotencyStore(database),

@@ -51,7 +51,20 @@ export interface NvAttest extends AttestHead {
   readonly nvContents: Uint8Array;
 }
 
-export type Attest = CertifyAttest | QuoteAttest | CreationAttest | NvAttest;
+/** TPMS_COMMAND_AUDIT_INFO. */
+export interface CommandAuditAttest extends AttestHead {
+  readonly type: 'command-audit';
+  /** Up by one at the first audited command after the digest was taken. */
+  readonly auditCounter: bigint;
+  /** TPM_ALG_ID; a TPM in factory state may name one that this project does not know. */
+  readonly digestAlg: number;
+  /** Over the audited commands since it was last taken; empty where there were none. */
+  readonly auditDigest: Uint8Array;
+  /** Over the codes of the commands that are audited. */
+  readonly commandDigest: Uint8Array;
+}
+
+export type Attest = CertifyAttest | QuoteAttest | CreationAttest | NvAttest | CommandAuditAttest;
 
 const MAX_NAME = 2 + 64;
 const MAX_DATA = 2 + 64;
@@ -63,6 +76,7 @@ const TYPES = {
   quote: TPM_ST.ATTEST_QUOTE,
   creation: TPM_ST.ATTEST_CREATION,
   nv: TPM_ST.ATTEST_NV,
+  'command-audit': TPM_ST.ATTEST_COMMAND_AUDIT,
 } as const;
 
 /**
@@ -106,6 +120,13 @@ export function serializeAttest(attest: Attest): Uint8Array {
       return writer.tpm2b(attest.objectName).tpm2b(attest.creationHash).toOctets();
     case 'nv':
       return writer.tpm2b(attest.indexName).u16(attest.offset).tpm2b(attest.nvContents).toOctets();
+    case 'command-audit':
+      return writer
+        .u64(attest.auditCounter)
+        .u16(attest.digestAlg)
+        .tpm2b(attest.auditDigest)
+        .tpm2b(attest.commandDigest)
+        .toOctets();
   }
 }
 
@@ -158,7 +179,20 @@ function readAttested(reader: TpmReader, type: number, head: AttestHead): Attest
         nvContents: reader.tpm2b(MAX_NV, 'attested.nv.nvContents'),
       };
     }
+    case TYPES['command-audit']: {
+      const auditCounter = reader.u64();
+      const digestAlg = reader.u16();
+      const auditDigest = reader.tpm2b(64, 'attested.commandAudit.auditDigest');
+      return {
+        type: 'command-audit',
+        ...head,
+        auditCounter,
+        digestAlg,
+        auditDigest,
+        commandDigest: reader.tpm2b(64, 'attested.commandAudit.commandDigest'),
+      };
+    }
     default:
-      return reader.fail(`the type ${hex(type)} is none of certify, quote, creation, NV`);
+      return reader.fail(`the type ${hex(type)} is none of certify, quote, creation, NV, command audit`);
   }
 }

@@ -30,6 +30,7 @@ export const TPM_GENERATED_VALUE = 0xff544347;
 /** TPM_ST (Part 2 §6.9). */
 export const TPM_ST = {
   ATTEST_NV: 0x8014,
+  ATTEST_COMMAND_AUDIT: 0x8015,
   ATTEST_CERTIFY: 0x8017,
   ATTEST_QUOTE: 0x8018,
   ATTEST_CREATION: 0x801a,
@@ -45,9 +46,11 @@ export const TPM_RH = {
   PLATFORM: 0x4000000c,
 } as const;
 
-/** TPM_CC (Part 2 §6.5.2): commands that enter a policy digest or an error message. */
+/** TPM_CC (Part 2 §6.5.2): commands that enter a policy digest, the audit digest or an error message. */
 export const TPM_CC = {
+  SetCommandCodeAuditStatus: 0x0140,
   PolicySecret: 0x0151,
+  Sign: 0x015d,
   PolicyOR: 0x0171,
   PolicyAuthorizeNV: 0x0192,
 } as const;

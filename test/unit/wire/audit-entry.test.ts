@@ -48,6 +48,17 @@ const RECORDS: readonly AuditRecord[] = [
   { at: 1, kind: 'denials', share: 'uid:1000', count: 7, since: 0 },
   { at: 1, kind: 'checkpoint', note: 'agentkeyd/x\n1\n...' },
   { at: 1, kind: 'anchor', value: '8', attest: 'AA', signature: 'AA', head: 'AA' },
+  {
+    at: 1,
+    kind: 'command-audit',
+    effect: 'inconclusive',
+    reason: 'reset',
+    signed: 2,
+    expected: '',
+    auditHead: 'A'.repeat(43),
+    auditSize: 8,
+    ...{ ak: 'AA', attest: 'AA', signature: 'AA' },
+  },
   { at: 1, kind: 'event', event: 'start', detail: { unsigned: 3, torn: 0 } },
 ];
 const OCTETS = encodeAuditEntry(DECISION, 5, leafHash(Buffer.from('before')));

@@ -42,6 +42,14 @@ const attest: fc.Arbitrary<Attest> = fc.oneof(
     offset: fc.integer({ min: 0, max: 65535 }),
     nvContents: fc.uint8Array({ maxLength: 2048 }),
   }),
+  fc.record({
+    type: fc.constant('command-audit' as const),
+    ...head,
+    auditCounter: fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }),
+    digestAlg: fc.integer({ min: 0, max: 65535 }),
+    auditDigest: digest,
+    commandDigest: digest,
+  }),
 );
 
 describe('TPMS_ATTEST', () => {

@@ -1,0 +1,82 @@
+/**
+ * What the TPM's audit digest should be: every TPM2_Sign of this process, in the order in which it was sent, which is
+ * the order in which the TPM performs them (one connection, one queue).
+ */
+import {
+  extendAuditDigest,
+  NO_DIGEST,
+  signCommandHash,
+  signResponseHash,
+} from '../../wire/tpm/audit-digest.ts';
+import { publicAreaName } from '../../wire/tpm/name.ts';
+import type { ExpectedDigest } from '../../wire/command-audit.ts';
+import { TssFault } from './esys.ts';
+
+/** A command that was sent. */
+interface Sent {
+  readonly cpHash: Uint8Array;
+  /** Of the response; null where the TPM refused, so that nothing was audited. */
+  rpHash: Uint8Array | null | undefined;
+}
+
+/** Bits of a TSS2 response code that say who made it; none are the TPM's own (TSS 2.0 Overview §4). */
+const LAYER_MASK = 0xffff_0000;
+
+export class SignAudit {
+  #digest: Uint8Array = NO_DIGEST;
+  #signed = 0;
+  #isLost = false;
+  /** Not before the digest was first taken: nothing is expected until then. */
+  #isOn = false;
+  /** In the order of sending; the first is the first that has no answer yet. */
+  readonly #sent: Sent[] = [];
+
+  /** Waits for TPM2_Sign, which was just sent, and counts it. @param digest what is signed */
+  async follow(answer: Promise<Buffer>, publicArea: Uint8Array, digest: Uint8Array): Promise<Buffer> {
+    if (!this.#isOn) return answer;
+    const sent: Sent = { cpHash: signCommandHash(publicAreaName(publicArea), digest), rpHash: undefined };
+    this.#sent.push(sent);
+    try {
+      const signature = await answer;
+      sent.rpHash = signResponseHash(signature);
+      return signature;
+    } catch (thrown) {
+      if (!isRefusal(thrown)) this.#isLost = true;
+      sent.rpHash = null;
+      throw thrown;
+    } finally {
+      this.#settle();
+    }
+  }
+
+  /** As it is now; of use only while no TPM2_Sign is under way. */
+  get expected(): ExpectedDigest {
+    return { digest: this.#digest, signed: this.#signed };
+  }
+
+  /** Whether a command was sent and it is not known if the TPM performed it. */
+  get isLost(): boolean {
+    return this.#isLost;
+  }
+
+  /** From what is in the TPM now, or from nothing once the digest was taken. */
+  begin(expected: ExpectedDigest = { digest: NO_DIGEST, signed: 0 }): void {
+    this.#digest = expected.digest;
+    this.#signed = expected.signed;
+    this.#isLost = false;
+    this.#isOn = true;
+  }
+
+  #settle(): void {
+    for (let next = this.#sent[0]; next?.rpHash !== undefined; next = this.#sent[0]) {
+      this.#sent.shift();
+      if (next.rpHash === null) continue;
+      this.#digest = extendAuditDigest(this.#digest, next.cpHash, next.rpHash);
+      this.#signed += 1;
+    }
+  }
+}
+
+function isRefusal(thrown: unknown): boolean {
+  return thrown instanceof TssFault && (thrown.rc & LAYER_MASK) === 0;
+}
