@@ -32,6 +32,8 @@ export interface CommandAuditMemory {
 
 /** Calls reject with KeydError `tpm_*`. */
 export interface CommandAudit {
+  /** Before the first signature: goes on from what an orderly stop had kept. */
+  resume(): Promise<void>;
   /** Undefined where the digest is as it should be and was left alone. */
   check(options: CommandAuditCheck): Promise<CommandAuditReading | undefined>;
   /** After the last signature: what the next start goes on from. */

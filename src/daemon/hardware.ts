@@ -54,6 +54,8 @@ export async function openHardware(
   const lanes: HardwareLane[] = [];
   let tpm: OpenHardware['tpm'];
   if (config.tpm !== undefined) {
+    // What was kept of it holds until the next signature, which nobody counts where it is off.
+    if (config.tpm.command_audit !== true) await state.commandAuditMemory.take();
     const backend = await openTpmBackend({
       tcti: config.tpm.tcti,
       secret,

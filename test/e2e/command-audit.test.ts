@@ -6,10 +6,13 @@ import { DatabaseSync } from 'node:sqlite';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { programFile } from '../../scripts/sandbox/programs.ts';
+import { EsysConnection } from '../../src/backend/tpm/esys.ts';
 import { AuthDeriver } from '../../src/backend/tpm/key-auth.ts';
+import { TPM_CC } from '../../src/wire/tpm/constants.ts';
 import { startDaemon, type TestDaemon } from '../support/daemon.ts';
 import { signOutside } from '../support/outside-signature.ts';
 import { startSwtpm, type TestSwtpm } from '../support/swtpm.ts';
+import { tpm2Tool } from '../support/tpm2-tools.ts';
 
 const run = promisify(execFile);
 
@@ -39,7 +42,7 @@ interface Status {
     readonly effect: string;
     readonly entry: number;
     readonly signedOutside: number | null;
-  };
+  } | null;
 }
 const status = async (): Promise<Status> => (await daemon.request('GET', '/v1/status')).json as Status;
 
@@ -127,5 +130,37 @@ it('and so is one made while it is stopped: status says where', async () => {
   await daemon.start();
   const { commandAudit, state } = await status();
   expect(state).toBe('degraded');
-  expect(commandAudit).toMatchObject({ effect: 'foreign', signedOutside: commandAudit.entry });
+  expect(commandAudit).toMatchObject({ effect: 'foreign', signedOutside: commandAudit?.entry });
+});
+
+/** TPM_CAP_AUDIT_COMMANDS: a TPML_CC. */
+async function audited(): Promise<readonly number[]> {
+  const esys = await EsysConnection.open(tpm.tcti);
+  try {
+    const { capabilityData } = await esys.getCapability({ capability: 4, property: 0, count: 64 });
+    const count = capabilityData.readUInt32BE(4);
+    return Array.from({ length: count }, (_, index) => capabilityData.readUInt32BE(8 + 4 * index));
+  } finally {
+    await esys.close();
+  }
+}
+
+it('off, nothing is asked of the TPM; on again, what was signed meanwhile is no accusation', async () => {
+  const configured = async (isOn: boolean): Promise<void> => {
+    await daemon.stop();
+    const text = readFileSync(daemon.configFile, 'utf8');
+    writeFileSync(daemon.configFile, text.replace(/command_audit = \w+/, `command_audit = ${isOn}`));
+    await daemon.start();
+  };
+  await configured(false);
+  expect((await tpm2Tool(tpm, ['tpm2_setcommandauditstatus', '--clear-list', 'TPM2_CC_Sign'])).ok).toBe(true);
+  await sign();
+  expect((await status()).commandAudit).toBeNull();
+  expect(await audited()).not.toContain(TPM_CC.Sign);
+  await configured(true);
+  expect(await audited()).toContain(TPM_CC.Sign);
+  await configured(false);
+  await sign();
+  await configured(true);
+  expect(await status()).toMatchObject({ state: 'ready', commandAudit: { effect: 'began' } });
 });

@@ -78,6 +78,7 @@ const STALLED_AFTER_MS = 120_000;
  */
 export async function openTpmBackend(options: TpmBackendOptions): Promise<TpmBackend> {
   const backend = new TpmBackend(options);
+  await backend.commandAudit?.resume();
   const waiting = new AbortController();
   const timeout = delay(OPEN_TIMEOUT_MS, undefined, { signal: waiting.signal }).catch(() => undefined);
   await Promise.race([backend.describe(), timeout]);

@@ -41,7 +41,6 @@ export class TpmCommandAudit implements CommandAudit {
   readonly #options: TpmCommandAuditOptions;
   /** When the digest was last taken; undefined while nothing is known of the time since. */
   #mark: CommandAuditMark | undefined;
-  #isRemembered = false;
   /** What was said last, so that an idle host does not say it again and again. */
   #last: CommandAuditVerdict | undefined;
 
@@ -49,11 +48,17 @@ export class TpmCommandAudit implements CommandAudit {
     this.#options = options;
   }
 
+  async resume(): Promise<void> {
+    const remembered = await this.#options.memory.take();
+    if (remembered === undefined) return;
+    this.#mark = remembered.mark;
+    this.#options.audit.begin(remembered.expected);
+  }
+
   async check(check: CommandAuditCheck): Promise<CommandAuditReading | undefined> {
     // Taking the digest empties it: where the answer was lost, asking again tells nothing of the time before.
     const attempt = { isTaken: false };
     return this.#options.connection.run(async (tpm) => {
-      await this.#remember();
       const peek = await lookAtDigest(tpm);
       if (!check.always && this.#isAsLast(peek)) return undefined;
       // Switching it on is itself audited, so it is done only where nothing is known of the time before.
@@ -66,15 +71,6 @@ export class TpmCommandAudit implements CommandAudit {
     const { audit, memory } = this.#options;
     if (this.#mark === undefined || audit.isLost) return;
     await memory.save({ mark: this.#mark, expected: audit.expected });
-  }
-
-  async #remember(): Promise<void> {
-    if (this.#isRemembered) return;
-    const remembered = await this.#options.memory.take();
-    this.#isRemembered = true;
-    if (remembered === undefined) return;
-    this.#mark = remembered.mark;
-    this.#options.audit.begin(remembered.expected);
   }
 
   /** Whether the digest says what it said last, or that nothing happened that should not have. */
