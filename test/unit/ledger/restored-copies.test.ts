@@ -8,6 +8,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { openLedger, type Ledger, type LedgerOptions } from '../../../src/ledger/ledger.ts';
 import { KeydError } from '../../../src/wire/problem.ts';
 import { codeOf } from '../../support/code-of.ts';
+import { copyAll } from '../../support/copy-all.ts';
 import { FileCounter } from '../../support/file-counter.ts';
 import { SeededRandom } from '../../support/seeded-random.ts';
 import { makeTempDir } from '../../support/temp-dir.ts';
@@ -45,7 +46,7 @@ async function copiesOf(seed: number, options: Partial<LedgerOptions>): Promise<
   const copy = (): void => {
     const to = join(temp.path, `copy-${copies.length}`);
     mkdirSync(directory, { recursive: true });
-    cpSync(directory, to, { recursive: true });
+    copyAll(directory, to);
     copies.push({ directory: to, counter: readFileSync(counter, 'utf8'), signed });
   };
   const charge = (amount: bigint) => [{ kind: 'budget', unit: 'USD.2', amount } as const];

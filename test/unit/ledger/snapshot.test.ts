@@ -5,6 +5,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Charge } from '../../../src/ledger/charge.ts';
 import { openLedger, type Ledger, type LedgerOptions } from '../../../src/ledger/ledger.ts';
 import { codeOf, codeOfAsync } from '../../support/code-of.ts';
+import { copyAll } from '../../support/copy-all.ts';
 import { FileCounter } from '../../support/file-counter.ts';
 import { makeTempDir } from '../../support/temp-dir.ts';
 
@@ -141,19 +142,6 @@ describe('a snapshot', () => {
     expect(again.budgets(`delegation:${'4199'.padStart(200, '0')}`)[0]?.amount).toBe(1n);
   });
 });
-
-/** A file may be removed while the copy is being made: the copy is then made again. */
-function copyAll(from: string, to: string): void {
-  for (;;) {
-    try {
-      cpSync(from, to, { recursive: true });
-      return;
-    } catch (thrown) {
-      if ((thrown as NodeJS.ErrnoException).code !== 'ENOENT') throw thrown;
-      rmSync(to, { recursive: true, force: true });
-    }
-  }
-}
 
 describe('a crash around a snapshot', () => {
   interface Copy {
