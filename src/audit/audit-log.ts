@@ -218,6 +218,8 @@ export class AuditLog {
     try {
       await this.#making?.catch(() => undefined);
       await this.append({ at: this.now(), kind: 'event', event: 'stop', detail: {} }).durable;
+      // The next start has no use for an older one.
+      this.#resumeDueMs = 0;
       await this.checkpoint();
     } catch (thrown) {
       this.#options.onUnsigned?.(asKeydError(thrown));
