@@ -37,7 +37,7 @@ import { CredentialService } from './credential-service.ts';
 import { composeServices } from './compose-services.ts';
 import { openDecisionPoint } from './decision-point-config.ts';
 import { endEvidenceLogs, openEvidenceLogs, type EvidenceLogs } from './evidence-logs.ts';
-import { openHardware, type OpenHardware } from './hardware.ts';
+import { closeHardware, KEY_GENERATION_QUEUE, openHardware, type OpenHardware } from './hardware.ts';
 import { openPolicies, type Policies } from './policies.ts';
 import { DaemonSockets } from './sockets.ts';
 import { openState, type DaemonState } from './state/state.ts';
@@ -59,16 +59,6 @@ export interface ReplacedParts {
   readonly engine?: (shipped: PolicyEngine) => PolicyEngine;
   readonly recorder?: (shipped: Recorder) => Recorder;
 }
-
-/** Making a key is rated apart from signing and happens one at a time (S20). */
-const KEY_GENERATION_QUEUE = {
-  name: 'key generation',
-  concurrency: 1,
-  maxWaitingPerShare: 4,
-  maxWaiting: 64,
-  reservedWaiting: 4,
-  expectedServiceMs: 500,
-} as const;
 
 /** Between two looks for a counter that could not be read. */
 const LEDGER_MEND_MS = 5_000;
@@ -352,9 +342,4 @@ class ComposedDaemon implements Daemon {
       this.#opened.logger.error({ error: asKeydError(thrown) }, 'an agent socket could not be changed');
     });
   }
-}
-
-async function closeHardware({ lanes }: OpenHardware): Promise<void> {
-  await Promise.all(lanes.map(({ queue }) => queue.close()));
-  await Promise.all(lanes.map(({ backend }) => backend.close()));
 }

@@ -30,6 +30,16 @@ export interface OpenHardware {
     | undefined;
 }
 
+/** Making a key is rated apart from signing and happens one at a time (S20). */
+export const KEY_GENERATION_QUEUE = {
+  name: 'key generation',
+  concurrency: 1,
+  maxWaitingPerShare: 4,
+  maxWaiting: 64,
+  reservedWaiting: 4,
+  expectedServiceMs: 500,
+} as const;
+
 /** Waiting places that only the daemon's own work may take (S20). */
 const RESERVED_PLACES = 16;
 /** First guesses, measured from then on: a discrete TPM takes 10 to 150 ms a signature. */
@@ -92,6 +102,12 @@ export async function openHardware(
     lanes.push({ backend, queue: laneQueue('the token', places, EXPECTED_TOKEN_MS, config.queue) });
   }
   return { lanes, tpm };
+}
+
+/** Lets what is under way end, then lets go of TPM and token. */
+export async function closeHardware({ lanes }: OpenHardware): Promise<void> {
+  await Promise.all(lanes.map(({ queue }) => queue.close()));
+  await Promise.all(lanes.map(({ backend }) => backend.close()));
 }
 
 /**

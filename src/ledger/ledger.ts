@@ -3,13 +3,12 @@
  * one step; a reservation counts as spent from the moment it is made, so that a crash can only lose, never gain.
  */
 import { randomUUID } from 'node:crypto';
-import { openJournal, type Journal, type JournalStep } from '../base/journal.ts';
+import { openJournal, type Journal } from '../base/journal.ts';
 import type { AnchoredHeads } from '../wire/audit-anchor.ts';
 import { KeydError } from '../wire/problem.ts';
 import { Book } from './book.ts';
 import type { BudgetState, Charge, Payer, Reservation } from './charge.ts';
 import { Compaction, findBase } from './compaction.ts';
-import type { AnchorProof, EpochCounter } from './epoch-counter.ts';
 import { Epochs, type AuditHead } from './epochs.ts';
 import { requireCovered } from './covered.ts';
 import { HashChain } from './hash-chain.ts';
@@ -19,35 +18,10 @@ import { leaseOf } from './lease.ts';
 import { budgetKey, limitKey } from './purse-key.ts';
 import { amountsOf, decodeRecord, encodeRecord, LEDGER_JOURNAL, type LedgerRecord } from './records.ts';
 import { restore, returnRecord } from './snapshot.ts';
+import type { LedgerOptions, LedgerState } from './ledger-options.ts';
 import { UnderWay } from './under-way.ts';
 
-export interface LedgerOptions {
-  readonly directory: string;
-  /** Of the TPM; without one nothing tells an older copy of the state from this one. */
-  readonly counter: EpochCounter | undefined;
-  readonly auditHead?: () => AuditHead;
-  /** Told of every certified counter value. */
-  readonly onAnchor?: (proof: AnchorProof) => void;
-  /** Absolute leases by unit; a 32nd of the purse where a unit has none. */
-  readonly leases?: ReadonlyMap<string, bigint>;
-  readonly now?: () => number;
-  /** Records after which a snapshot takes the place of all before it. */
-  readonly compactAfter?: number;
-  /** Told where what a snapshot replaced could not be removed; nothing else suffers. */
-  readonly onProblem?: (error: KeydError) => void;
-  /** How long opening waits for the counter; it then goes on in the background. For ever where absent. */
-  readonly startTimeoutMs?: number;
-  /** Called between durable steps, so that a test can fail, copy or kill there. */
-  readonly fault?: (step: JournalStep, size: number) => void;
-}
-
-export interface LedgerState {
-  readonly epoch: bigint;
-  /** base64url SHA-256 over all records. */
-  readonly head: string;
-  /** Why nothing can be spent; undefined while all is well. */
-  readonly fault: KeydError | undefined;
-}
+export type { LedgerOptions, LedgerState } from './ledger-options.ts';
 
 /** Small, because a page of history reads a whole one. */
 const SEGMENT_OCTETS = 1024 * 1024;
