@@ -56,8 +56,7 @@ export async function signIfLoaded(
   const handle = tpm.objects.loaded(key.record.keyId);
   if (handle === undefined) return undefined;
   refuseAborted(signal);
-  const answer = tpm.esys.sign({ key: handle, digest, sessions: [] });
-  return joseOf(key, await (audit === undefined ? answer : audit.follow(answer, key.publicArea, digest)));
+  return joseOf(tpm.esys.sign({ key: handle, digest, sessions: [] }), { key, digest, audit });
 }
 
 /** Signs on the open TPM. @throws KeydError `caller_gone`; TssFault */
@@ -69,10 +68,14 @@ export async function signOnTpm(
   const sessions = protection === 'salted' ? [await tpm.sessions.use('first')] : [];
   const handle = await tpm.objects.acquire(keySource(key, tpm, auths));
   refuseAborted(signal);
-  const answer = tpm.esys.sign({ key: handle, digest, sessions });
-  return joseOf(key, await (audit === undefined ? answer : audit.follow(answer, key.publicArea, digest)));
+  return joseOf(tpm.esys.sign({ key: handle, digest, sessions }), { key, digest, audit });
 }
 
-function joseOf(key: TpmKey, signature: Buffer): Uint8Array {
+/** The TPM's answer in JOSE form, on account where one is kept. */
+async function joseOf(
+  answer: Promise<Buffer>,
+  { key, digest, audit }: Pick<SignJob, 'key' | 'digest' | 'audit'>,
+): Promise<Uint8Array> {
+  const signature = await (audit === undefined ? answer : audit.follow(answer, key.publicArea, digest));
   return signatureToJose(parseSignature(signature), key.area);
 }
