@@ -31,6 +31,20 @@ const REQUESTS = {
 
 export type BenchOperation = keyof typeof REQUESTS;
 
+/** Payments of so many different amounts: what policies remember of one must not be the whole of what is measured. */
+const AMOUNTS = 100;
+
+/** What one connection after the other asks for, over and over. */
+function signRequests(agent: string, operation: BenchOperation): readonly LoadRequest[] {
+  const asked = signRequest(agent, operation);
+  if (operation !== 'http-message') return [asked];
+  return Array.from({ length: AMOUNTS }, (_, cents) => {
+    const text = JSON.stringify({ amount: (cents + 1) / 100, payee: 'acme' });
+    const body = Buffer.from(text).toString('base64url');
+    return { ...asked, body: { ...REQUESTS['http-message'], body } };
+  });
+}
+
 export function signRequest(agent: string, operation: BenchOperation): LoadRequest {
   return { method: 'POST', path: `/v1/agents/${agent}/sign/${operation}`, body: REQUESTS[operation] };
 }
@@ -59,7 +73,7 @@ export function daemonLoad(
     name,
     async run(seconds) {
       const file = join(dir, `${name.replaceAll(' ', '-')}.http`);
-      await writeRequests(file, [signRequest(agent, operation)]);
+      await writeRequests(file, signRequests(agent, operation));
       return loadWith(programs, subject, file, { connections, seconds });
     },
   };

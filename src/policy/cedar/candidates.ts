@@ -13,7 +13,7 @@ export interface Candidates {
   /** In file order. */
   readonly policies: readonly CompiledPolicy[];
   readonly reads: Reads;
-  /** What is put to Cedar together: those that read the context, and those that do not, whose answer is remembered. */
+  /** What is put to Cedar together: those that read the context, and those that do not and so are asked the same thing often. */
   readonly parts: readonly CandidatePart[];
 }
 

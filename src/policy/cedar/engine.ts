@@ -2,9 +2,9 @@
 import type { AuthorizationAnswer } from '@cedar-policy/cedar-wasm/nodejs';
 import type { PolicyRequest, PolicyVerdict } from '../verdict.ts';
 import { AgentIndex } from './agent-index.ts';
+import { AnswerMemory } from './answer-memory.ts';
 import { CandidateIndex, type CandidatePart, type Candidates } from './candidates.ts';
 import type { CompiledPolicy } from './compile-policy.ts';
-import { agentAttributes, callerAttributes, pick } from './attributes.ts';
 import { cedarRequest } from './context.ts';
 import { deny, type Denial } from './denial.ts';
 import { documentDenial } from './document-checks.ts';
@@ -19,8 +19,6 @@ import { unboundDenial } from './unbound.ts';
 /** What Cedar said: the satisfied permits, or why none counts. A part of the candidates may have no permit. */
 type Answer = { readonly permits: readonly CompiledPolicy[] } | { readonly denial: Denial };
 
-const MAX_REMEMBERED = 4096;
-
 export class CedarPolicySet implements PolicySet {
   readonly fingerprint: string;
   readonly policies: readonly PolicySummary[];
@@ -28,7 +26,7 @@ export class CedarPolicySet implements PolicySet {
   /** Policies that read what a proof may leave open, by agent. */
   readonly #dependent: AgentIndex<CompiledPolicy>;
   readonly #rawPermits: readonly CompiledPolicy[];
-  readonly #remembered = new Map<string, Answer>();
+  readonly #memory = new AnswerMemory<Answer>();
 
   constructor(policies: readonly CompiledPolicy[], fingerprint: string) {
     this.fingerprint = fingerprint;
@@ -128,16 +126,10 @@ export class CedarPolicySet implements PolicySet {
   }
 
   #askPart(part: CandidatePart, request: PolicyRequest, documents: RequestDocuments): Answer {
-    const key = memoryKey(part, request);
-    const known = key === undefined ? undefined : this.#remembered.get(key);
-    if (known !== undefined) return known;
-    const { context, ...rest } = cedarRequest(request, part.reads, documents);
-    const answer = readAnswer(askCedar(part.set, { ...rest, context }), part, request);
-    if (key !== undefined) {
-      if (this.#remembered.size >= MAX_REMEMBERED) this.#remembered.clear();
-      this.#remembered.set(key, answer);
-    }
-    return answer;
+    const asked = cedarRequest(request, part.reads, documents);
+    return this.#memory.answer(`${part.key} ${JSON.stringify(asked)}`, () =>
+      readAnswer(askCedar(part.set, asked), part, request),
+    );
   }
 }
 
@@ -150,22 +142,6 @@ function isSigning(parameters: PolicyRequest['parameters']): parameters is Signi
   return !['use', 'show', 'credentials-read', 'credentials-renew', 'revoke', 'approve'].includes(
     parameters.operation,
   );
-}
-
-/**
- * An answer is remembered only if no policy of the part reads the context (so neither parameters, time, ledger nor
- * attestation), and under every fact about caller and agent that they do read (S19).
- */
-function memoryKey({ key, reads }: CandidatePart, request: PolicyRequest): string | undefined {
-  if (reads.context.size > 0) return undefined;
-  return JSON.stringify([
-    key,
-    request.parameters.operation,
-    request.caller.uid,
-    request.agent.name,
-    pick(callerAttributes(request), reads.principal),
-    pick(agentAttributes(request), reads.resource),
-  ]);
 }
 
 function readAnswer(
