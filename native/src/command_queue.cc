@@ -1,5 +1,6 @@
 #include "command_queue.h"
 
+#include <algorithm>
 #include <chrono>
 #include <utility>
 
@@ -17,25 +18,37 @@ CommandQueue::CommandQueue(std::string tcti, size_t limit, OnDone on_done)
   thread_ = std::thread([state = state_] { Loop(state); });
 }
 
-bool CommandQueue::Push(std::unique_ptr<Task>& task) {
+bool CommandQueue::Push(std::unique_ptr<Task>& task, uint64_t ticket) {
   const std::lock_guard<std::mutex> lock(state_->mutex);
   if (state_->waiting >= limit_) return false;
-  state_->items.push_back(Item{std::move(task), 0});
+  state_->items.push_back(Item{std::move(task), 0, ticket});
   state_->waiting++;
   state_->changed.notify_all();
   return true;
 }
 
+std::unique_ptr<Task> CommandQueue::Cancel(uint64_t ticket) {
+  if (ticket == 0) return nullptr;
+  const std::lock_guard<std::mutex> lock(state_->mutex);
+  const auto found = std::find_if(state_->items.begin(), state_->items.end(),
+                                  [ticket](const Item& item) { return item.ticket == ticket; });
+  if (found == state_->items.end()) return nullptr;
+  std::unique_ptr<Task> task = std::move(found->task);
+  state_->items.erase(found);
+  state_->waiting--;
+  return task;
+}
+
 void CommandQueue::PushLast(std::unique_ptr<Task> task) {
   const std::lock_guard<std::mutex> lock(state_->mutex);
-  state_->items.push_back(Item{std::move(task), 0});
+  state_->items.push_back(Item{std::move(task), 0, 0});
   state_->waiting++;
   state_->changed.notify_all();
 }
 
 void CommandQueue::Discard(HandleId id) {
   const std::lock_guard<std::mutex> lock(state_->mutex);
-  state_->items.push_back(Item{nullptr, id});
+  state_->items.push_back(Item{nullptr, id, 0});
   state_->changed.notify_all();
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <condition_variable>
+#include <cstdint>
 #include <deque>
 #include <functional>
 #include <memory>
@@ -31,8 +32,10 @@ class CommandQueue {
   CommandQueue& operator=(const CommandQueue&) = delete;
   ~CommandQueue() { Stop(); }
 
-  // False if `limit` tasks wait already; `task` is untouched then.
-  bool Push(std::unique_ptr<Task>& task);
+  // False if `limit` tasks wait already; `task` is untouched then. `ticket` names it for Cancel; 0 names none.
+  bool Push(std::unique_ptr<Task>& task, uint64_t ticket);
+  // Takes a task out that waits; null if it runs, has run, or was never here.
+  std::unique_ptr<Task> Cancel(uint64_t ticket);
   // Regardless of the limit.
   void PushLast(std::unique_ptr<Task> task);
   // Gives a number up, after what is queued.
@@ -48,6 +51,7 @@ class CommandQueue {
   struct Item {
     std::unique_ptr<Task> task;
     HandleId discard;
+    uint64_t ticket;
   };
   struct State {
     State(std::string tcti, OnDone done) : esys(std::move(tcti)), on_done(std::move(done)) {}

@@ -22,6 +22,13 @@ Napi::Value ErrorOf(Napi::Env env, const TssError& fault) {
   return error;
 }
 
+// 1 to 2^53-1; 0 for a command that nobody takes back.
+uint64_t TicketOf(const Napi::Value& value) {
+  if (!value.IsNumber()) return 0;
+  const int64_t ticket = value.As<Napi::Number>().Int64Value();
+  return ticket > 0 ? static_cast<uint64_t>(ticket) : 0;
+}
+
 Napi::Value Rejected(Napi::Env env, const Napi::Value& reason) {
   const auto deferred = Napi::Promise::Deferred::New(env);
   deferred.Reject(reason);
@@ -70,6 +77,7 @@ Napi::Function EsysConnection::Define(Napi::Env env) {
   return DefineClass(env, "EsysConnection",
                      {
                          InstanceMethod<&EsysConnection::Run>("run"),
+                         InstanceMethod<&EsysConnection::Cancel>("cancel"),
                          InstanceMethod<&EsysConnection::Reopen>("reopen"),
                          InstanceMethod<&EsysConnection::Close>("close"),
                          InstanceMethod<&EsysConnection::End>("end"),
@@ -119,7 +127,7 @@ Napi::Value EsysConnection::Run(const Napi::CallbackInfo& info) {
     const auto& commands = Commands();
     const auto found = info[0].IsString() ? commands.find(info[0].As<Napi::String>()) : commands.end();
     if (found == commands.end()) throw Napi::TypeError::New(env, "unknown command");
-    return Submit(env, found->second(Arguments(info[1])));
+    return Submit(env, found->second(Arguments(info[1])), TicketOf(info[2]));
   } catch (const TssError& fault) {
     return Rejected(env, ErrorOf(env, fault));
   } catch (const Napi::Error& error) {
@@ -127,19 +135,30 @@ Napi::Value EsysConnection::Run(const Napi::CallbackInfo& info) {
   }
 }
 
+// A command that waits is taken back and its promise rejected; of one that the TPM has, the answer comes.
+void EsysConnection::Cancel(const Napi::CallbackInfo& info) {
+  if (queue_ == nullptr) return;
+  const Napi::Env env = info.Env();
+  const std::unique_ptr<Task> task = queue_->Cancel(TicketOf(info[0]));
+  if (task == nullptr) return;
+  static_cast<CommandTask&>(*task).Refuse(ErrorWithCode(env, "CANCELLED", "the command was taken back"));
+  TaskGone(env, false);
+}
+
 Napi::Value EsysConnection::Reopen(const Napi::CallbackInfo& info) {
   return Submit(info.Env(), MakeWork([](EsysContext& esys) {
                   esys.Open();
                   return Reply();
-                }));
+                }),
+                0);
 }
 
-Napi::Value EsysConnection::Submit(Napi::Env env, std::unique_ptr<Work> work) {
+Napi::Value EsysConnection::Submit(Napi::Env env, std::unique_ptr<Work> work, uint64_t ticket) {
   if (closing_ || queue_ == nullptr) return Rejected(env, ErrorWithCode(env, "CLOSED", "the connection is closed"));
   auto command = std::make_unique<CommandTask>(env, std::move(work), false);
   const Napi::Promise promise = command->promise();
   std::unique_ptr<Task> task = std::move(command);
-  if (!queue_->Push(task)) {
+  if (!queue_->Push(task, ticket)) {
     static_cast<CommandTask&>(*task).Refuse(ErrorWithCode(env, "QUEUE_FULL", "the queue is full"));
     return promise;
   }
@@ -177,10 +196,14 @@ void EsysConnection::Settle(Napi::Env env, Napi::Function, EsysConnection* self,
   } catch (const Napi::Error&) {
     // A worker that is being terminated takes no values any more, so nobody waits for the promise.
   }
-  const bool is_idle = --self->pending_ == 0;
-  if (is_idle) self->completions_.Unref(env);
-  if (owned->is_close()) self->End();
-  if (is_idle) self->Unref();
+  self->TaskGone(env, owned->is_close());
+}
+
+void EsysConnection::TaskGone(Napi::Env env, bool is_close) {
+  const bool is_idle = --pending_ == 0;
+  if (is_idle) completions_.Unref(env);
+  if (is_close) End();
+  if (is_idle) Unref();
 }
 
 void EsysConnection::End(const Napi::CallbackInfo&) { End(); }

@@ -24,14 +24,16 @@ class EsysConnection : public Napi::ObjectWrap<EsysConnection> {
   using Completions = Napi::TypedThreadSafeFunction<EsysConnection, CommandTask, &EsysConnection::Settle>;
 
   Napi::Value Run(const Napi::CallbackInfo& info);
+  void Cancel(const Napi::CallbackInfo& info);
   Napi::Value Reopen(const Napi::CallbackInfo& info);
   Napi::Value Close(const Napi::CallbackInfo& info);
   Napi::Value IsDead(const Napi::CallbackInfo& info);
   void Discard(const Napi::CallbackInfo& info);
   void End(const Napi::CallbackInfo& info);
 
-  Napi::Value Submit(Napi::Env env, std::unique_ptr<Work> work);
+  Napi::Value Submit(Napi::Env env, std::unique_ptr<Work> work, uint64_t ticket);
   void TaskAdded(Napi::Env env);
+  void TaskGone(Napi::Env env, bool is_close);
   // Ends thread and context; what was queued is dropped.
   void End() noexcept;
   static void OnEnvironmentExit(void* self);

@@ -11,6 +11,11 @@ export interface FairQueueOptions {
   readonly name: string;
   /** Operations at the same time; where it depends on how long one takes, told by the moving average in milliseconds. */
   readonly concurrency: number | ((serviceMs: number) => number);
+  /**
+   * By how much the next operation is begun before the one that runs is expected to be done, told by the moving
+   * average in milliseconds: so that hardware has its next when it is done with one. Left out, it waits for that.
+   */
+  readonly leadMs?: (serviceMs: number) => number | undefined;
   /** Waiting operations of one share. */
   readonly maxWaitingPerShare: number;
   /** Waiting operations of all shares together. */
@@ -59,7 +64,9 @@ export class FairQueue {
   readonly #now: () => number;
   readonly #room: WaitingRoom;
   readonly #idle: (() => void)[] = [];
-  #running = 0;
+  /** When those that run began, oldest first. */
+  readonly #runningSince: number[] = [];
+  #lead: NodeJS.Timeout | undefined;
   #serviceMs: number;
   #watcher: QueueWatcher | undefined;
   #closed = false;
@@ -84,9 +91,11 @@ export class FairQueue {
     const { share, timeoutMs } = request;
     const enteredAt = this.#now();
     let stage: 'waiting' | 'running' = 'waiting';
+    let isRefused = false;
     const { promise, resolve, reject } = Promise.withResolvers<T>();
     const abort = new AbortController();
     const refuse = (error: KeydError): void => {
+      isRefused = true;
       release();
       this.#room.remove(waiter);
       reject(this.#refusal(error, stage));
@@ -118,6 +127,7 @@ export class FairQueue {
         } finally {
           release();
         }
+        return !isRefused;
       },
     };
     request.signal?.addEventListener('abort', onAbort, { once: true });
@@ -131,7 +141,7 @@ export class FairQueue {
   }
 
   get state(): FairQueueState {
-    return { waiting: this.#room.size, running: this.#running, serviceMs: this.#serviceMs };
+    return { waiting: this.#room.size, running: this.#runningSince.length, serviceMs: this.#serviceMs };
   }
 
   /** Refuses what waits and all that comes (`shutting_down`); resolves when nothing runs any more. */
@@ -140,7 +150,7 @@ export class FairQueue {
     for (const waiter of this.#room.takeAll()) {
       waiter.refuse(stopping());
     }
-    if (this.#running > 0) await new Promise<void>((resolve) => this.#idle.push(resolve));
+    if (this.#runningSince.length > 0) await new Promise<void>((resolve) => this.#idle.push(resolve));
   }
 
   #admit(waiter: Waiter, timeoutMs: number): void {
@@ -150,29 +160,50 @@ export class FairQueue {
       waiter.refuse(this.#hopeless(waitMs - timeoutMs));
       return;
     }
-    const { admitted, evicted } = this.#room.enter(waiter, this.#running < this.#places());
+    const { admitted, evicted } = this.#room.enter(waiter, this.#hasPlace());
     evicted?.refuse(this.#full(evicted.share));
     if (!admitted) waiter.refuse(this.#full(waiter.share));
     this.#dispatch();
   }
 
   #dispatch(): void {
-    while (this.#running < this.#places()) {
+    while (this.#hasPlace()) {
       const waiter = this.#room.next(this.#serviceMs);
       if (waiter === undefined) return;
-      this.#running += 1;
       const startedAt = this.#now();
+      this.#runningSince.push(startedAt);
       const expectedMs = this.#serviceMs;
-      void waiter.start().finally(() => {
+      void waiter.start().then((isServed) => {
         const tookMs = Math.max(0, this.#now() - startedAt);
-        this.#running -= 1;
-        const countedMs = Math.min(tookMs, MAX_OUTLIER * this.#serviceMs);
-        this.#serviceMs += (countedMs - this.#serviceMs) * SMOOTHING;
+        this.#runningSince.splice(this.#runningSince.indexOf(startedAt), 1);
+        // What was taken back before hardware began says nothing of how quick hardware is.
+        if (isServed || tookMs > this.#serviceMs) this.#learn(tookMs);
         this.#room.charge(waiter.share, tookMs - expectedMs);
         this.#dispatch();
-        if (this.#running === 0) for (const resolve of this.#idle.splice(0)) resolve();
+        if (this.#runningSince.length === 0) for (const resolve of this.#idle.splice(0)) resolve();
       });
     }
+  }
+
+  #learn(tookMs: number): void {
+    const countedMs = Math.min(tookMs, MAX_OUTLIER * this.#serviceMs);
+    this.#serviceMs += (countedMs - this.#serviceMs) * SMOOTHING;
+  }
+
+  /** Whether one more may begin; if it may soon, comes back to it then. */
+  #hasPlace(): boolean {
+    const free = this.#places() - this.#runningSince.length;
+    if (free !== 0) return free > 0;
+    const leadMs = this.#options.leadMs?.(this.#serviceMs);
+    const [oldest] = this.#runningSince;
+    if (leadMs === undefined || oldest === undefined) return false;
+    const dueInMs = oldest + this.#serviceMs - leadMs - this.#now();
+    if (dueInMs <= 0) return true;
+    this.#lead ??= setTimeout(() => {
+      this.#lead = undefined;
+      this.#dispatch();
+    }, dueInMs);
+    return false;
   }
 
   #places(): number {
@@ -207,7 +238,7 @@ export class FairQueue {
 
   /** How long a further request of this share would wait: for what runs, its own, and the turns of others. */
   #expectedWaitMs(share: string): number {
-    const operations = this.#room.aheadOf(share) + this.#running;
+    const operations = this.#room.aheadOf(share) + this.#runningSince.length;
     return (operations * this.#serviceMs) / this.#places();
   }
 }

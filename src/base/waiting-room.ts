@@ -7,8 +7,8 @@ export interface Waiter {
   readonly internal: boolean;
   /** Settles the operation with `error`; must not come back into the room. */
   readonly refuse: (error: KeydError) => void;
-  /** Runs it; never rejects. */
-  readonly start: () => Promise<void>;
+  /** Runs it; false if it was refused meanwhile. Never rejects. */
+  readonly start: () => Promise<boolean>;
 }
 
 export interface WaitingRoomOptions {

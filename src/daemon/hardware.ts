@@ -47,6 +47,8 @@ const EXPECTED_TPM_MS = 50;
 /** Below this a command takes about as long as handing it over. Measured with those it waits for. */
 const QUICK_TPM_MS = 5;
 const QUICK_TPM_PLACES = 4;
+/** More than the way from one answer to the next command takes, on a host whose processor had gone to sleep. */
+const SLOW_TPM_LEAD_MS = 3;
 const EXPECTED_TOKEN_MS = 5;
 const PIN_HASH_KEY_OCTETS = 32;
 
@@ -85,7 +87,7 @@ export async function openHardware(
           }
         : {}),
     });
-    const lane = { backend, queue: laneQueue('the TPM', tpmPlaces, EXPECTED_TPM_MS, config.queue) };
+    const lane = { backend, queue: laneQueue('the TPM', TPM_CONCURRENCY, EXPECTED_TPM_MS, config.queue) };
     lanes.push(lane);
     const { nvIndex } = config.ledger;
     const counter =
@@ -99,7 +101,10 @@ export async function openHardware(
     // Twice what a module host takes at a time: while one half is verified here, it signs the other.
     const places = (config.pkcs11.processes ?? 1) * 2 * MODULE_HOST_WINDOW;
     const backend = await openPkcs11Backend(pkcs11Options(config.pkcs11, state, secret, logger));
-    lanes.push({ backend, queue: laneQueue('the token', places, EXPECTED_TOKEN_MS, config.queue) });
+    lanes.push({
+      backend,
+      queue: laneQueue('the token', { concurrency: places }, EXPECTED_TOKEN_MS, config.queue),
+    });
   }
   return { lanes, tpm };
 }
@@ -112,11 +117,18 @@ export async function closeHardware({ lanes }: OpenHardware): Promise<void> {
 
 /**
  * A TPM does one command at a time. Where one takes less time than the way here and back, a few are handed over at
- * once, so that it never waits for this process; a slow chip has one, so that whoever leaves is not signed for.
+ * once, so that it never waits for this process; a slow chip is handed its next shortly before it is done with one.
+ * What it has not begun is taken back from whoever leaves (docs/decisions/0023).
  */
 function tpmPlaces(serviceMs: number): number {
   return serviceMs < QUICK_TPM_MS ? QUICK_TPM_PLACES : 1;
 }
+
+function tpmLeadMs(serviceMs: number): number | undefined {
+  return serviceMs < QUICK_TPM_MS ? undefined : SLOW_TPM_LEAD_MS;
+}
+
+const TPM_CONCURRENCY = { concurrency: tpmPlaces, leadMs: tpmLeadMs };
 
 /** The host's own keys that were lost with the former TPM are made anew by whoever next needs them. */
 async function adoptTpm(backend: TpmBackend): Promise<void> {
@@ -165,13 +177,13 @@ function pkcs11Options(
 
 function laneQueue(
   name: string,
-  concurrency: FairQueueOptions['concurrency'],
+  concurrency: Pick<FairQueueOptions, 'concurrency' | 'leadMs'>,
   expectedServiceMs: number,
   { perShare, total }: QueueConfig,
 ): FairQueue {
   return new FairQueue({
     name,
-    concurrency,
+    ...concurrency,
     maxWaitingPerShare: perShare,
     maxWaiting: total,
     reservedWaiting: RESERVED_PLACES,

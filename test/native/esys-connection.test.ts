@@ -49,6 +49,25 @@ describe('EsysConnection', () => {
     await Promise.all(others.map((other) => other.close()));
   });
 
+  it('takes back what the TPM has not begun, and lets end what it has', async () => {
+    const key = await createSigningKey(esys, await createSrk(esys));
+    const digest = createHash('sha256').update('octets').digest();
+    const callers = Array.from({ length: 8 }, () => new AbortController());
+    const asked = callers.map(({ signal }) => esys.sign({ key, digest }, signal));
+    const codes = Promise.all(asked.map((each) => codeOfAsync(() => each)));
+    // All at once, before this thread hears of any answer: at most the first is under way by now.
+    for (const caller of callers.slice(1)) caller.abort(new KeydError('deadline_exceeded', 'too late'));
+    const [first, second, ...others] = await codes;
+    expect(first).toBeUndefined();
+    expect([undefined, 'deadline_exceeded']).toContain(second);
+    expect(new Set(others)).toEqual(new Set(['deadline_exceeded']));
+    callers[0]?.abort();
+    await expect(esys.sign({ key, digest }, AbortSignal.abort())).rejects.toMatchObject({
+      code: 'caller_gone',
+    });
+    expect(await esys.sign({ key, digest })).toBeInstanceOf(Uint8Array);
+  });
+
   it('refuses what its queue can not hold, and serves what it holds', async () => {
     const small = await EsysConnection.open(tpm.swtpm.tcti, { queueLimit: 4 });
     const results = await Promise.allSettled(Array.from({ length: 64 }, () => small.getRandom(8)));

@@ -4,7 +4,8 @@ import type { EsysHandle, WithSessions } from './esys-handle.ts';
 
 /** The commands over any transport; `EsysConnection` is the one there is. */
 export abstract class EsysCommands {
-  protected abstract run<T>(command: string, args: object): Promise<T>;
+  /** @param signal takes the command back as long as the TPM has not begun it */
+  protected abstract run<T>(command: string, args: object, signal?: AbortSignal): Promise<T>;
 
   /** Esys_Startup. `clear` is TPM Reset or Restart, `state` TPM Resume. */
   async startup(startupType: 'clear' | 'state'): Promise<void> {
@@ -117,9 +118,9 @@ export abstract class EsysCommands {
     return (await this.run<{ outData: Buffer }>('unseal', args)).outData;
   }
 
-  /** Esys_Sign: TPMT_SIGNATURE. */
-  async sign(args: t.SignArguments): Promise<Buffer> {
-    return (await this.run<{ signature: Buffer }>('sign', args)).signature;
+  /** Esys_Sign: TPMT_SIGNATURE. @throws KeydError `caller_gone` or the signal's own, if it waited still */
+  async sign(args: t.SignArguments, signal?: AbortSignal): Promise<Buffer> {
+    return (await this.run<{ signature: Buffer }>('sign', args, signal)).signature;
   }
 
   /** Esys_VerifySignature: TPMT_TK_VERIFIED. */

@@ -6,6 +6,7 @@ import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 import { KeydError } from '../../wire/problem.ts';
 import { EsysCommands } from './esys-commands.ts';
+import { refuseAborted } from './turn-queue.ts';
 import { EsysHandle, type HandleKind, type SessionAttributes, type SessionUse } from './esys-handle.ts';
 
 export * from './esys-handle.ts';
@@ -31,7 +32,9 @@ const DEFAULT_QUEUE_LIMIT = 1024;
 const FIRST_OWN_ID = 2 ** 32;
 
 interface NativeConnection {
-  readonly run: (command: string, args: object) => Promise<unknown>;
+  /** @param ticket by which it can be taken back; 0 for none */
+  readonly run: (command: string, args: object, ticket: number) => Promise<unknown>;
+  readonly cancel: (ticket: number) => void;
   readonly discard: (id: number) => void;
   readonly reopen: () => Promise<unknown>;
   readonly close: () => Promise<unknown>;
@@ -82,6 +85,7 @@ export class EsysConnection extends EsysCommands {
   readonly #own = new WeakSet<EsysHandle>();
   readonly #exitEntry: WeakRef<NativeConnection>;
   #closing: Promise<void> | undefined;
+  #tickets = 0;
 
   private constructor(connection: NativeConnection) {
     super();
@@ -128,8 +132,24 @@ export class EsysConnection extends EsysCommands {
     await this.#closing;
   }
 
-  protected override async run<T>(command: string, args: object): Promise<T> {
-    return (await this.#settle(this.#native.run(command, this.#lower(args)))) as T;
+  protected override async run<T>(command: string, args: object, signal?: AbortSignal): Promise<T> {
+    if (signal === undefined)
+      return (await this.#settle(this.#native.run(command, this.#lower(args), 0))) as T;
+    refuseAborted(signal);
+    const ticket = (this.#tickets += 1);
+    const takeBack = (): void => {
+      this.#native.cancel(ticket);
+    };
+    const reply = this.#native.run(command, this.#lower(args), ticket);
+    signal.addEventListener('abort', takeBack, { once: true });
+    try {
+      return (await this.#settle(reply)) as T;
+    } catch (thrown) {
+      if (isTakenBack(thrown)) refuseAborted(signal);
+      throw thrown;
+    } finally {
+      signal.removeEventListener('abort', takeBack);
+    }
   }
 
   async #settle(reply: Promise<unknown>): Promise<unknown> {
@@ -200,6 +220,10 @@ function sessionBits(attributes: SessionAttributes): number {
     (attributes.encrypt === true ? 0x40 : 0) |
     (attributes.audit === true ? 0x80 : 0)
   );
+}
+
+function isTakenBack(thrown: unknown): boolean {
+  return thrown instanceof Error && 'code' in thrown && thrown.code === 'CANCELLED';
 }
 
 function typed(thrown: unknown): unknown {

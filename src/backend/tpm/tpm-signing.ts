@@ -56,7 +56,7 @@ export async function signIfLoaded(
   const handle = tpm.objects.loaded(key.record.keyId);
   if (handle === undefined) return undefined;
   refuseAborted(signal);
-  return joseOf(tpm.esys.sign({ key: handle, digest, sessions: [] }), { key, digest, audit });
+  return joseOf(tpm.esys.sign({ key: handle, digest, sessions: [] }, signal), { key, digest, audit });
 }
 
 /** Signs on the open TPM. @throws KeydError `caller_gone`; TssFault */
@@ -68,7 +68,7 @@ export async function signOnTpm(
   const sessions = protection === 'salted' ? [await tpm.sessions.use('first')] : [];
   const handle = await tpm.objects.acquire(keySource(key, tpm, auths));
   refuseAborted(signal);
-  return joseOf(tpm.esys.sign({ key: handle, digest, sessions }), { key, digest, audit });
+  return joseOf(tpm.esys.sign({ key: handle, digest, sessions }, signal), { key, digest, audit });
 }
 
 /** The TPM's answer in JOSE form, on account where one is kept. */

@@ -431,3 +431,65 @@ describe('leaving', () => {
     await queue.close();
   });
 });
+
+describe('handing over ahead of time', () => {
+  const AHEAD: FairQueueOptions = { ...OPTIONS, leadMs: (serviceMs) => (serviceMs < 5 ? undefined : 10) };
+
+  it('begins the next shortly before the present one is expected to be done, and no third', async () => {
+    const queue = new FairQueue(AHEAD);
+    const begun: number[] = [];
+    const work = (): Promise<void> => {
+      begun.push(performance.now());
+      return takes(100)();
+    };
+    const start = performance.now();
+    for (let index = 0; index < 3; index += 1) void queue.run(ask('uid:1'), work);
+    await vi.advanceTimersByTimeAsync(89);
+    expect(begun).toHaveLength(1);
+    await vi.advanceTimersByTimeAsync(10);
+    expect(begun.map((at) => at - start)).toEqual([0, 90]);
+    expect(queue.state).toMatchObject({ running: 2, waiting: 1 });
+    await vi.advanceTimersByTimeAsync(300);
+    expect(begun).toHaveLength(3);
+    expect(queue.state).toMatchObject({ running: 0, waiting: 0 });
+  });
+
+  it('hands over one that comes when the present one is overdue at once, and only one', async () => {
+    const queue = new FairQueue(AHEAD);
+    void queue.run(ask('uid:1'), takes(1000));
+    await vi.advanceTimersByTimeAsync(200);
+    void queue.run(ask('uid:2'), takes(10));
+    void queue.run(ask('uid:3'), takes(10));
+    expect(queue.state).toMatchObject({ running: 2, waiting: 1 });
+  });
+
+  it('tells what was handed over that its caller has gone', async () => {
+    const queue = new FairQueue(AHEAD);
+    void queue.run(ask('uid:1'), takes(1000));
+    await vi.advanceTimersByTimeAsync(200);
+    const leaving = new AbortController();
+    const asked = queue.run(
+      ask('uid:2', { signal: leaving.signal }),
+      (signal) =>
+        new Promise((_, reject) => {
+          signal.addEventListener('abort', () => {
+            reject(signal.reason as Error);
+          });
+        }),
+    );
+    const refused = outcome(asked);
+    leaving.abort();
+    expect((await refused)?.code).toBe('caller_gone');
+    await vi.advanceTimersByTimeAsync(1);
+    // It was not served, and says nothing of how long one takes.
+    expect(queue.state).toMatchObject({ running: 1, serviceMs: 100 });
+  });
+
+  it('does not where the average says that it is quick', async () => {
+    const queue = new FairQueue({ ...AHEAD, expectedServiceMs: 4 });
+    void queue.run(ask('uid:1'), takes(1000));
+    await vi.advanceTimersByTimeAsync(200);
+    void queue.run(ask('uid:2'), takes(10));
+    expect(queue.state).toMatchObject({ running: 1, waiting: 1 });
+  });
+});
