@@ -14,6 +14,7 @@ import { enrolHost } from './enrolment.ts';
 import type { HostLogs } from './host-logs.ts';
 import type { CredentialRecord, HostRecord, IssuanceStore } from './issuance-store.ts';
 import { IssuerChannel, type IssuerEndpoint } from './issuer-channel.ts';
+import { IssuerChannels } from './issuer-channels.ts';
 import { CREDENTIAL_KINDS, type CredentialKind, type IssuedCredentials } from '../wire/issuance/issue.ts';
 import { mayHoldGrant, obtainCredentials, type CsrBuilder, type IssuableAgent } from './issuing.ts';
 import { reattestHost } from './reattestation.ts';
@@ -59,12 +60,14 @@ export class IssuanceService {
   readonly #parts: IssuanceParts;
   readonly #now: () => number;
   readonly #loop: RenewalLoop;
+  readonly #channels: IssuerChannels;
   /** One exchange with the issuer at a time: the TPM is serial, and evidence is bound to its connection. */
   #tail: Promise<unknown> = Promise.resolve();
 
   constructor(parts: IssuanceParts) {
     this.#parts = parts;
     this.#now = parts.now ?? Date.now;
+    this.#channels = new IssuerChannels(parts.config.endpoint);
     this.#loop = new RenewalLoop({
       now: this.#now,
       logger: parts.logger,
@@ -89,6 +92,7 @@ export class IssuanceService {
   async stop(): Promise<void> {
     this.#loop.stop();
     await this.#tail;
+    this.#channels.close();
   }
 
   /** A key was made or rotated: its credentials are fetched soon. */
@@ -246,16 +250,13 @@ export class IssuanceService {
 
   async #exchange<T>(target: string, work: (channel: IssuerChannel) => Promise<T>): Promise<T> {
     const run = this.#tail.then(async () => {
-      const channel = new IssuerChannel(this.#parts.config.endpoint);
       try {
-        const result = await work(channel);
+        const result = await this.#channels.use(work);
         this.#loop.succeeded(target);
         return result;
       } catch (thrown) {
         this.#loop.failed(target, asKeydError(thrown));
         throw thrown;
-      } finally {
-        channel.close();
       }
     });
     this.#tail = run.catch(() => undefined);

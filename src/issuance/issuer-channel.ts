@@ -1,6 +1,7 @@
 /**
  * One TLS 1.3 connection to the issuer. Evidence is bound to the connection that carries it, so a whole
- * exchange runs over one socket; if that is lost, the exchange starts again at the challenge.
+ * exchange runs over one socket; if that is lost, the exchange starts again at the challenge. Another exchange
+ * may follow on the same connection (issuer-channels.ts).
  */
 import { Agent, request as httpsRequest } from 'node:https';
 import type { IncomingMessage } from 'node:http';
@@ -25,6 +26,7 @@ export class IssuerChannel {
   readonly #endpoint: IssuerEndpoint;
   readonly #agent: Agent;
   #socket: TLSSocket | undefined;
+  #answers = 0;
 
   constructor(endpoint: IssuerEndpoint) {
     this.#endpoint = endpoint;
@@ -34,6 +36,16 @@ export class IssuerChannel {
       minVersion: 'TLSv1.3',
       ...(endpoint.ca === undefined ? {} : { ca: endpoint.ca }),
     });
+  }
+
+  /** Whether there is a connection, as far as this side knows. */
+  get isOpen(): boolean {
+    return this.#socket?.destroyed === false;
+  }
+
+  /** How many requests the issuer has answered, whatever it said. */
+  get answers(): number {
+    return this.#answers;
   }
 
   /** The absolute URI of a path at this issuer: what host signatures cover as `@target-uri`. */
@@ -73,6 +85,7 @@ export class IssuerChannel {
         { cause: thrown },
       );
     }
+    this.#answers += 1;
     return readAnswer(answer.status, answer.octets);
   }
 
