@@ -45,6 +45,17 @@
     {
       "target_name": "process_control",
       "sources": ["src/process_control.cc"]
+    },
+    {
+      # OpenSSL is the one that Node is linked with: its headers come with Node, its symbols are found in Node.
+      "target_name": "verify",
+      "sources": [
+        "src/public_key.cc",
+        "src/verification_queue.cc",
+        "src/verification_thread.cc",
+        "src/verify.cc"
+      ],
+      "defines": ["OPENSSL_NO_DEPRECATED", "OPENSSL_API_COMPAT=30000"]
     }
   ]
 }

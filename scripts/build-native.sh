@@ -1,5 +1,5 @@
 #!/bin/bash
-# Builds native/build/Release/{esys,peercred,process_control}.node with the headers of the Node that is
+# Builds native/build/Release/{esys,peercred,process_control,verify}.node with the headers of the Node that is
 # locked in node_modules (no download). Does nothing if sources and tools are those of the last build.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -27,7 +27,7 @@ stamp=$(
   } | sha256sum
 )
 complete=1
-for name in esys peercred process_control; do
+for name in esys peercred process_control verify; do
   [ -f "native/build/Release/$name.node" ] || complete=0
 done
 if [ "$complete" = 1 ] && [ "$(cat native/build/.stamp 2>/dev/null)" = "$stamp" ]; then

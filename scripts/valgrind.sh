@@ -33,7 +33,7 @@ valgrind --quiet --leak-check=full --show-leak-kinds=definite --num-callers=50 \
 awk '
   /<error>/   { inside = 1; record = ""; ours = 0 }
   inside      { record = record $0 "\n" }
-  inside && /<obj>.*\/(esys|peercred|process_control)\.node<\/obj>/ { ours = 1 }
+  inside && /<obj>.*\/(esys|peercred|process_control|verify)\.node<\/obj>/ { ours = 1 }
   /<\/error>/ { inside = 0; total++; if (ours) { found++; printf "%s", record } }
   /<\/valgrindoutput>/ { complete = 1 }
   END {

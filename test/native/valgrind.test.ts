@@ -48,14 +48,15 @@ describe('valgrind', () => {
     expect(status).toBe(0);
   });
 
-  it('would find a leak in one of them', { timeout: TIMEOUT_MS }, () => {
+  it.each(['esys', 'verify'])('would find a leak in %s', { timeout: TIMEOUT_MS }, (name) => {
     const include = join(dirname(process.execPath), '..', 'include', 'node');
-    mkdirSync(join(temp.path, 'faulty'));
-    const [source, addon] = [join(temp.path, 'faulty', 'faulty.c'), join(temp.path, 'faulty', 'esys.node')];
+    const directory = join(temp.path, name);
+    mkdirSync(directory);
+    const [source, addon] = [join(directory, 'faulty.c'), join(directory, `${name}.node`)];
     writeFileSync(source, FAULTY);
     execFileSync('cc', ['-shared', '-fPIC', '-g', `-I${include}`, '-o', addon, source]);
-    const program = join(temp.path, 'faulty', 'program.cjs');
-    writeFileSync(program, `require('./esys.node').lose(); console.log('done');\n`);
+    const program = join(directory, 'program.cjs');
+    writeFileSync(program, `require('./${name}.node').lose(); console.log('done');\n`);
     const { status, stdout } = valgrind(program);
     expect(stdout).toContain('77 bytes in 1 blocks are definitely lost');
     expect(stdout).toContain('<kind>UninitCondition</kind>');

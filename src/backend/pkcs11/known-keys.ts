@@ -28,11 +28,15 @@ class SeenKey implements KnownKey {
     this.#verifying ??= new VerifyingKey(this.key.publicJwk);
     return this.#verifying;
   }
+
+  dispose(): void {
+    this.#verifying?.dispose();
+  }
 }
 
 /** Public keys by key id, pinned at first sight: a token can not swap a key under a running daemon. */
 export class KnownKeys {
-  readonly #keys = new Map<string, KnownKey>();
+  readonly #keys = new Map<string, SeenKey>();
 
   get(keyId: string): KnownKey | undefined {
     return this.#keys.get(keyId);
@@ -59,7 +63,13 @@ export class KnownKeys {
     return known;
   }
 
+  /** Forgets the key and frees what was kept for it. */
   forget(keyId: string): void {
+    this.#keys.get(keyId)?.dispose();
     this.#keys.delete(keyId);
+  }
+
+  forgetAll(): void {
+    for (const keyId of [...this.#keys.keys()]) this.forget(keyId);
   }
 }

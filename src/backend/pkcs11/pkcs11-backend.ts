@@ -114,22 +114,19 @@ class SupervisedBackend implements Pkcs11Backend {
     if (signal?.aborted === true) throw abortReason(signal);
     const known = this.#known.get(keyId) ?? (await this.#learn(keyId));
     const host = this.#host();
+    const { verifying } = known;
+    const prepared = verifying.prepare(input);
     this.#signing += 1;
     try {
-      const fromModule = await host.request(
-        OPERATION.sign,
-        [known.signPrefix, known.verifying.mechanismInput(input)],
-        {
-          timeoutMs: this.#timing.callTimeoutMs,
-          repeatable: true,
-          decode: same,
-          ...(signal === undefined ? {} : { signal }),
-        },
-      );
-      const { verifying } = known;
+      const fromModule = await host.request(OPERATION.sign, [known.signPrefix, prepared.forMechanism], {
+        timeoutMs: this.#timing.callTimeoutMs,
+        repeatable: true,
+        decode: same,
+        ...(signal === undefined ? {} : { signal }),
+      });
       return this.#signing > 1
-        ? await verifying.releaseBeside(input, fromModule, this.#verification)
-        : verifying.release(input, fromModule);
+        ? await verifying.releaseBeside(prepared, fromModule, this.#verification)
+        : verifying.release(prepared, fromModule);
     } finally {
       this.#signing -= 1;
     }
@@ -189,7 +186,8 @@ class SupervisedBackend implements Pkcs11Backend {
   async close(): Promise<void> {
     this.#closed = true;
     await Promise.all(this.#hosts.map((host) => host.close()));
-    await this.#verification.close();
+    this.#verification.close();
+    this.#known.forgetAll();
   }
 
   /** The ready host with the least to do; if none is ready, the first, which says why. */

@@ -1,30 +1,34 @@
 /**
  * The parent's own check of every signature that a module host returns (S17): against the public key that is
- * pinned for the key id and the very octets that were to be signed. Cryptography is node:crypto's.
+ * pinned for the key id and the very octets that were to be signed. Cryptography is OpenSSL's.
  */
-import {
-  constants,
-  createPublicKey,
-  hash as hashOctets,
-  verify,
-  type KeyObject,
-  type VerifyKeyObjectInput,
-} from 'node:crypto';
+import { createPublicKey, hash as hashOctets } from 'node:crypto';
 import type { SignInput } from '../backend.ts';
 import { algorithmEntry } from '../../wire/algorithms.ts';
 import { decodeBase64url } from '../../wire/base64url.ts';
 import type { PublicJwk } from '../../wire/jwk.ts';
 import { asKeydError, KeydError } from '../../wire/problem.ts';
-import type { ThreadKey, VerificationThread } from './verification-thread.ts';
-import { SHA256_DIGEST_INFO_PREFIX, verifyEcdsaDigest, verifyRsaDigest } from './verify-digest.ts';
+import type { VerificationThread } from './verification-thread.ts';
+import { verifyAddon, type NativePublicKey } from './verify-addon.ts';
 
 const DIGEST_OCTETS = { sha256: 32, sha384: 48 } as const;
 
+/** DER of DigestInfo for SHA-256 without the digest (RFC 8017 §9.2 note 1). */
+const SHA256_DIGEST_INFO_PREFIX = Buffer.from('3031300d060960864801650304020105000420', 'hex');
+
+/** What is to be signed, as `VerifyingKey.prepare` makes it of a request. */
+export interface PreparedInput {
+  /** The digest, or for Ed25519 the message: what the signature is verified over. */
+  readonly octets: Uint8Array;
+  /** The same as the token's mechanism takes it: for PKCS#1 v1.5 the DigestInfo. */
+  readonly forMechanism: Uint8Array;
+}
+
 /** A public key and what signing with its private half needs on this side of the socketpair. */
-export class VerifyingKey implements ThreadKey {
+export class VerifyingKey {
   readonly jwk: PublicJwk;
-  readonly #key: KeyObject;
-  readonly #verifyKey: VerifyKeyObjectInput;
+  readonly #key: NativePublicKey;
+  #disposed = false;
   /** Octets of a JOSE signature by this key. */
   readonly #signatureOctets: number;
 
@@ -32,67 +36,74 @@ export class VerifyingKey implements ThreadKey {
   constructor(jwk: PublicJwk) {
     this.jwk = jwk;
     try {
-      this.#key = createPublicKey({ key: { ...jwk }, format: 'jwk' });
+      const spki = createPublicKey({ key: { ...jwk }, format: 'jwk' }).export({
+        type: 'spki',
+        format: 'der',
+      });
+      this.#key = new (verifyAddon().PublicKey)(jwk.alg, spki);
     } catch (thrown) {
+      if (thrown instanceof KeydError) throw thrown;
       const message = `The token’s public key is invalid: ${asKeydError(thrown).message}`;
       throw new KeydError('internal', message, { cause: thrown });
     }
-    this.#verifyKey = verifyKey(jwk, this.#key);
     this.#signatureOctets =
       jwk.kty === 'RSA' ? decodeBase64url(jwk.n).length : (algorithmEntry(jwk.alg).signatureOctets ?? 0);
   }
 
-  /**
-   * What the token's mechanism takes: the digest, the DigestInfo for PKCS#1 v1.5, the message for Ed25519.
-   * @throws KeydError `unsupported_algorithm` for a digest to Ed25519, `malformed_request` for its wrong length
-   */
-  mechanismInput(input: SignInput): Uint8Array {
+  /** @throws KeydError `unsupported_algorithm` for a digest to Ed25519, `malformed_request` for its wrong length */
+  prepare(input: SignInput): PreparedInput {
     const { hash, rsaPadding } = algorithmEntry(this.jwk.alg);
     if (hash === undefined) {
-      if (input.kind === 'message') return input.octets;
+      if (input.kind === 'message') return { octets: input.octets, forMechanism: input.octets };
       throw new KeydError('unsupported_algorithm', `${this.jwk.alg} signs messages, not digests (RFC 8032)`);
     }
-    const digest = input.kind === 'message' ? hashOctets(hash, input.octets, 'buffer') : input.octets;
-    if (digest.length !== DIGEST_OCTETS[hash]) {
+    const octets = input.kind === 'message' ? hashOctets(hash, input.octets, 'buffer') : input.octets;
+    if (octets.length !== DIGEST_OCTETS[hash]) {
       const wanted = `${DIGEST_OCTETS[hash]} octets (${hash})`;
       throw new KeydError(
         'malformed_request',
-        `A digest for ${this.jwk.alg} has ${wanted}, not ${digest.length}`,
+        `A digest for ${this.jwk.alg} has ${wanted}, not ${octets.length}`,
       );
     }
-    return rsaPadding === 'pkcs1' ? Buffer.concat([SHA256_DIGEST_INFO_PREFIX, digest]) : digest;
+    const forMechanism = rsaPadding === 'pkcs1' ? Buffer.concat([SHA256_DIGEST_INFO_PREFIX, octets]) : octets;
+    return { octets, forMechanism };
   }
 
   /**
-   * The module's signature in JOSE form, if it is one over `input`.
+   * The module's signature in JOSE form, if it is one over `prepared`.
    * @param fromModule PKCS#11 form: r‖s, R‖S or the RSA integer; some modules drop leading zeros
-   * @throws KeydError `signature_mismatch`
+   * @throws KeydError `signature_mismatch`; `key_not_found` after `dispose`
    */
-  release(input: SignInput, fromModule: Uint8Array): Uint8Array {
+  release({ octets }: PreparedInput, fromModule: Uint8Array): Uint8Array {
+    this.#assertHeld();
     const signature = this.#pad(fromModule);
-    if (signature === undefined || !this.#verify(input, signature)) throw mismatch();
+    if (signature === undefined || !this.#key.verifies(octets, signature)) throw mismatch();
     return signature;
   }
 
   /**
-   * As `release`, with the arithmetic on another thread: a hop costs time, and leaves this thread free for other
-   * requests. @throws KeydError `signature_mismatch`
+   * As `release`, with the arithmetic on another thread: two hops cost time, and leave this one free for other
+   * requests. @throws KeydError as `release` and `VerificationThread.verifies`
    */
   async releaseBeside(
-    input: SignInput,
+    { octets }: PreparedInput,
     fromModule: Uint8Array,
     thread: VerificationThread,
   ): Promise<Uint8Array> {
-    if (input.kind === 'digest') return this.release(input, fromModule);
+    this.#assertHeld();
     const signature = this.#pad(fromModule);
-    if (signature === undefined || !(await thread.verifies(this, input.octets, signature))) throw mismatch();
+    if (signature === undefined || !(await thread.verifies(this.#key, octets, signature))) throw mismatch();
     return signature;
   }
 
-  /** Whether `signature` (JOSE form) is one over the message `octets`. */
-  verifies(octets: Uint8Array, signature: Uint8Array): boolean {
-    const { hash = null } = algorithmEntry(this.jwk.alg);
-    return verify(hash, octets, this.#verifyKey, signature);
+  /** Frees the native key: nothing is released by this one any more. */
+  dispose(): void {
+    this.#disposed = true;
+    this.#key.release();
+  }
+
+  #assertHeld(): void {
+    if (this.#disposed) throw new KeydError('key_not_found', 'The key was destroyed while it signed');
   }
 
   #pad(fromModule: Uint8Array): Uint8Array | undefined {
@@ -111,27 +122,6 @@ export class VerifyingKey implements ThreadKey {
     padded.set(fromModule.subarray(0, given / 2), (wanted - given) / 2);
     padded.set(fromModule.subarray(given / 2), wanted - given / 2);
     return padded;
-  }
-
-  #verify(input: SignInput, signature: Uint8Array): boolean {
-    if (input.kind === 'message') return this.verifies(input.octets, signature);
-    const { jwk } = this;
-    return jwk.kty === 'EC'
-      ? verifyEcdsaDigest(jwk, input.octets, signature)
-      : jwk.kty === 'RSA' && verifyRsaDigest(this.#key, jwk.alg, input.octets, signature);
-  }
-}
-
-function verifyKey(jwk: PublicJwk, key: KeyObject): VerifyKeyObjectInput {
-  switch (jwk.kty) {
-    case 'EC':
-      return { key, dsaEncoding: 'ieee-p1363' };
-    case 'OKP':
-      return { key };
-    case 'RSA':
-      return algorithmEntry(jwk.alg).rsaPadding === 'pss'
-        ? { key, padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: 32 }
-        : { key, padding: constants.RSA_PKCS1_PADDING };
   }
 }
 

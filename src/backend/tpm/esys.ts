@@ -4,6 +4,7 @@
  */
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
+import { endAtExit } from '../../base/end-at-exit.ts';
 import { KeydError } from '../../wire/problem.ts';
 import { EsysCommands } from './esys-commands.ts';
 import { refuseAborted } from './turn-queue.ts';
@@ -67,13 +68,6 @@ function native(): NativeModule {
   return nativeModule;
 }
 
-// `process.exit` runs no environment hooks: the addon would be stopped in the middle of a command, and
-// what it has loaded would stay in a TPM without a resource manager.
-const openConnections = new Set<WeakRef<NativeConnection>>();
-process.on('exit', () => {
-  for (const connection of openConnections) connection.deref()?.end();
-});
-
 /**
  * A connection to one TPM. Commands reject with `TssFault`, with KeydError `too_many_requests` if the
  * queue is full, and with `tpm_unavailable` after `close`. A handle that is dropped is flushed.
@@ -83,16 +77,15 @@ export class EsysConnection extends EsysCommands {
   readonly #dropped: FinalizationRegistry<number>;
   /** Handles of this connection: another's number would mean another resource here. */
   readonly #own = new WeakSet<EsysHandle>();
-  readonly #exitEntry: WeakRef<NativeConnection>;
+  readonly #forgetExit: () => void;
   #closing: Promise<void> | undefined;
   #tickets = 0;
 
   private constructor(connection: NativeConnection) {
     super();
     this.#native = connection;
-    this.#exitEntry = new WeakRef(connection);
-    for (const entry of openConnections) if (entry.deref() === undefined) openConnections.delete(entry);
-    openConnections.add(this.#exitEntry);
+    // Or what it has loaded would stay in a TPM without a resource manager.
+    this.#forgetExit = endAtExit(connection);
     this.#dropped = new FinalizationRegistry((id) => {
       connection.discard(id);
     });
@@ -127,7 +120,7 @@ export class EsysConnection extends EsysCommands {
   /** Flushes what is still loaded, ends the thread and the context. Queued commands come first. */
   async close(): Promise<void> {
     this.#closing ??= this.#settle(this.#native.close()).then(() => {
-      openConnections.delete(this.#exitEntry);
+      this.#forgetExit();
     });
     await this.#closing;
   }

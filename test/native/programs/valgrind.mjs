@@ -2,6 +2,7 @@
 // addon itself, since stripping types under valgrind takes longer than all the rest. `valgrind.mjs TCTI`
 import { createRequire } from 'node:module';
 import { createConnection, createServer } from 'node:net';
+import { generateKeyPairSync, hash, sign } from 'node:crypto';
 import { once } from 'node:events';
 
 const require = createRequire(import.meta.url);
@@ -9,6 +10,7 @@ const addon = (name) => require(`../../../native/build/Release/${name}.node`);
 const { EsysConnection } = addon('esys');
 const peercred = addon('peercred');
 const processControl = addon('process_control');
+const { PublicKey, VerificationThread } = addon('verify');
 const [tcti, directory] = process.argv.slice(2);
 const hex = (text) => Buffer.from(text, 'hex');
 const refused = (promise) =>
@@ -103,4 +105,42 @@ try {
 }
 client.destroy();
 server.close();
+
+const kinds = {
+  ES256: ['ec', { namedCurve: 'P-256' }, 'sha256'],
+  Ed25519: ['ed25519', {}, null],
+  RS256: ['rsa', { modulusLength: 1024 }, 'sha256'],
+};
+const thread = new VerificationThread(64);
+for (const [algorithm, [type, options, digestName]] of Object.entries(kinds)) {
+  const { privateKey, publicKey } = generateKeyPairSync(type, options);
+  const spki = publicKey.export({ type: 'spki', format: 'der' });
+  const verifier = new PublicKey(algorithm, spki);
+  const message = Buffer.from('message');
+  const by = sign(digestName, message, { key: privateKey, dsaEncoding: 'ieee-p1363' });
+  const signed = digestName === null ? message : hash(digestName, message, 'buffer');
+  const questions = [by, by, by.subarray(1), Buffer.alloc(by.length), Buffer.alloc(by.length, 0xff)];
+  const answers = questions.map((signature) => thread.verifies(verifier, signed, signature));
+  verifier.release(); // answered all the same
+  if ((await Promise.all(answers)).join() !== 'true,true,false,false,false') throw new Error(algorithm);
+  const here = new PublicKey(algorithm, spki);
+  if (!here.verifies(signed, by) || here.verifies(signed.subarray(1), by)) throw new Error(algorithm);
+  await refused(thread.verifies(verifier, signed, by));
+  await refused(thread.verifies({}, signed, by));
+  for (const bad of [spki.subarray(1), spki.subarray(0, -1), Buffer.alloc(0)]) {
+    try {
+      new PublicKey(algorithm, bad);
+    } catch (error) {
+      if (!(error instanceof TypeError)) throw error;
+    }
+  }
+  const closing = Array.from({ length: 8 }, () => thread.verifies(here, signed, by));
+  if (algorithm !== 'RS256') await Promise.all(closing);
+  else {
+    thread.end(); // with questions open
+    for (const answer of closing) await refused(answer);
+  }
+}
+const unfinished = new VerificationThread(4); // ended by the environment's exit
+void unfinished;
 console.log('done');

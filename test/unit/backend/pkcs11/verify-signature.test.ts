@@ -5,15 +5,18 @@ import {
   createPrivateKey,
   generateKeyPairSync,
   randomBytes,
+  randomUUID,
   sign,
   type KeyObject,
 } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import type { SignInput } from '../../../../src/backend/backend.ts';
+import { KnownKeys } from '../../../../src/backend/pkcs11/known-keys.ts';
+import { VerificationThread } from '../../../../src/backend/pkcs11/verification-thread.ts';
 import { VerifyingKey } from '../../../../src/backend/pkcs11/verify-signature.ts';
 import { algorithmEntry, ALGORITHMS, type Algorithm } from '../../../../src/wire/algorithms.ts';
 import { parsePublicJwk, type PublicJwk } from '../../../../src/wire/jwk.ts';
-import { codeOf } from '../../../support/code-of.ts';
+import { codeOf, codeOfAsync } from '../../../support/code-of.ts';
 
 function makeKey(algorithm: Algorithm): { readonly privateKey: KeyObject; readonly verifying: VerifyingKey } {
   const { crv } = algorithmEntry(algorithm);
@@ -33,6 +36,9 @@ function signWith(algorithm: Algorithm, key: KeyObject, message: Uint8Array, sal
     return sign(hash, message, { key, padding: constants.RSA_PKCS1_PSS_PADDING, saltLength });
   return sign(hash ?? null, message, { key, dsaEncoding: 'ieee-p1363' });
 }
+
+const release = (key: VerifyingKey, input: SignInput, fromModule: Uint8Array): Uint8Array =>
+  key.release(key.prepare(input), fromModule);
 
 const digestOf = (algorithm: Algorithm, message: Uint8Array): Buffer =>
   createHash(algorithmEntry(algorithm).hash ?? 'sha256')
@@ -87,7 +93,7 @@ describe('S17: signatures are verified before release', () => {
         const message = randomBytes(round);
         const signature = signWith(algorithm, privateKey, message);
         for (const input of inputsOver(message)) {
-          expect(Buffer.from(verifying.release(input, signature)).equals(signature)).toBe(true);
+          expect(Buffer.from(release(verifying, input, signature)).equals(signature)).toBe(true);
         }
       }
     });
@@ -100,12 +106,12 @@ describe('S17: signatures are verified before release', () => {
         for (let index = 0; index < signature.length; index++) {
           const changed = Buffer.from(signature);
           changed[index] = (changed[index] ?? 0) ^ (1 << (index % 8));
-          expect(codeOf(() => verifying.release(input, changed))).toBe('signature_mismatch');
+          expect(codeOf(() => release(verifying, input, changed))).toBe('signature_mismatch');
         }
-        expect(codeOf(() => verifying.release(input, stranger))).toBe('signature_mismatch');
+        expect(codeOf(() => release(verifying, input, stranger))).toBe('signature_mismatch');
       }
       for (const input of inputsOver(Buffer.concat([message, Buffer.of(0)]))) {
-        expect(codeOf(() => verifying.release(input, signature))).toBe('signature_mismatch');
+        expect(codeOf(() => release(verifying, input, signature))).toBe('signature_mismatch');
       }
     });
 
@@ -114,7 +120,7 @@ describe('S17: signatures are verified before release', () => {
       const signature = signWith(algorithm, privateKey, message);
       for (const input of inputsOver(message)) {
         for (let length = 0; length < signature.length; length++) {
-          expect(codeOf(() => verifying.release(input, signature.subarray(0, length)))).toBe(
+          expect(codeOf(() => release(verifying, input, signature.subarray(0, length)))).toBe(
             'signature_mismatch',
           );
         }
@@ -122,11 +128,11 @@ describe('S17: signatures are verified before release', () => {
           Buffer.concat([signature, Buffer.of(0)]),
           Buffer.concat([Buffer.of(0), signature]),
         ]) {
-          expect(codeOf(() => verifying.release(input, wrong))).toBe('signature_mismatch');
+          expect(codeOf(() => release(verifying, input, wrong))).toBe('signature_mismatch');
         }
         for (const octet of [0x00, 0x01, 0xff]) {
           const uniform = Buffer.alloc(signature.length, octet);
-          expect(codeOf(() => verifying.release(input, uniform))).toBe('signature_mismatch');
+          expect(codeOf(() => release(verifying, input, uniform))).toBe('signature_mismatch');
         }
       }
     });
@@ -142,9 +148,9 @@ describe('S17: signatures are verified before release', () => {
       { kind: 'message', octets: message },
       { kind: 'digest', octets: digestOf('ES256', message) },
     ] as const) {
-      expect(Buffer.from(verifying.release(input, fromModule)).equals(signature)).toBe(true);
-      expect(Buffer.from(verifying.release(input, signature)).equals(signature)).toBe(true);
-      expect(codeOf(() => verifying.release(input, fromModule.subarray(1)))).toBe('signature_mismatch');
+      expect(Buffer.from(release(verifying, input, fromModule)).equals(signature)).toBe(true);
+      expect(Buffer.from(release(verifying, input, signature)).equals(signature)).toBe(true);
+      expect(codeOf(() => release(verifying, input, fromModule.subarray(1)))).toBe('signature_mismatch');
     }
   });
 
@@ -155,7 +161,7 @@ describe('S17: signatures are verified before release', () => {
       const signature = signWith('RS256', rsa.privateKey, message);
       if (signature[0] !== 0) continue;
       const input: SignInput = { kind: 'message', octets: message };
-      expect(Buffer.from(rsa.verifying.release(input, signature.subarray(1))).equals(signature)).toBe(true);
+      expect(Buffer.from(release(rsa.verifying, input, signature.subarray(1))).equals(signature)).toBe(true);
       return;
     }
     expect.unreachable('no RSA signature began with a zero octet in 3000');
@@ -171,7 +177,7 @@ describe('S17: signatures are verified before release', () => {
         { kind: 'digest', octets: digestOf('PS256', message) },
       ];
       for (const input of inputs)
-        expect(codeOf(() => verifying.release(input, signature))).toBe('signature_mismatch');
+        expect(codeOf(() => release(verifying, input, signature))).toBe('signature_mismatch');
     }
   });
 
@@ -192,7 +198,7 @@ describe('S17: signatures are verified before release', () => {
         { kind: 'message', octets: message },
         { kind: 'digest', octets: digestOf(alg, message) },
       ] as const) {
-        expect(codeOf(() => verifying.release(input, signature))).toBe('signature_mismatch');
+        expect(codeOf(() => release(verifying, input, signature))).toBe('signature_mismatch');
       }
     }
   });
@@ -205,6 +211,45 @@ describe('S17: signatures are verified before release', () => {
   });
 });
 
+describe('a key that was destroyed', () => {
+  it('S17: releases nothing any more, not even what verifies, and says that it was destroyed', async () => {
+    const { privateKey, verifying } = makeKey('ES256');
+    const message = randomBytes(20);
+    const signature = signWith('ES256', privateKey, message);
+    const prepared = verifying.prepare({ kind: 'message', octets: message });
+    const thread = new VerificationThread();
+    const underWay = verifying.releaseBeside(prepared, signature, thread);
+    verifying.dispose();
+    expect(Buffer.from(await underWay).equals(signature)).toBe(true);
+    expect(codeOf(() => verifying.release(prepared, signature))).toBe('key_not_found');
+    expect(await codeOfAsync(() => verifying.releaseBeside(prepared, signature, thread))).toBe(
+      'key_not_found',
+    );
+    verifying.dispose();
+    thread.close();
+  });
+
+  it('is what a key becomes that is forgotten, and every key at the end', () => {
+    const known = new KnownKeys();
+    const keys = (['ES256', 'Ed25519', 'RS256'] as const).map((algorithm) => {
+      const { privateKey, verifying } = makeKey(algorithm);
+      const { jwk: publicJwk } = verifying;
+      const pinned = known.pin({ keyId: randomUUID(), purpose: 'agent', algorithm, publicJwk });
+      const prepared = pinned.verifying.prepare({ kind: 'message', octets: Buffer.from('x') });
+      const signature = signWith(algorithm, privateKey, Buffer.from('x'));
+      return { pinned, sign: () => codeOf(() => pinned.verifying.release(prepared, signature)) };
+    });
+    const [first] = keys;
+    const codes = (): unknown[] => keys.map(({ sign }) => sign());
+    expect(codes()).toEqual([undefined, undefined, undefined]);
+    known.forget(first?.pinned.key.keyId ?? '');
+    expect(codes()).toEqual(['key_not_found', undefined, undefined]);
+    expect(known.get(first?.pinned.key.keyId ?? '')).toBeUndefined();
+    known.forgetAll();
+    expect(codes()).toEqual(['key_not_found', 'key_not_found', 'key_not_found']);
+  });
+});
+
 describe('what the mechanism is given', () => {
   it('is the digest for ECDSA and PSS, the DigestInfo for PKCS#1 v1.5, the message for Ed25519', () => {
     const octets = Buffer.from('abc');
@@ -212,7 +257,7 @@ describe('what the mechanism is given', () => {
     // FIPS 180-4 examples for "abc"; RFC 8017 §9.2 note 1.
     const sha256 = 'ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad';
     const given = (algorithm: Algorithm): string =>
-      Buffer.from(makeKey(algorithm).verifying.mechanismInput(input)).toString('hex');
+      Buffer.from(makeKey(algorithm).verifying.prepare(input).forMechanism).toString('hex');
     expect(given('ES256')).toBe(sha256);
     expect(given('PS256')).toBe(sha256);
     expect(given('ES384')).toMatch(/^cb00753f45a35e8bb5a03d699ac65007/);
@@ -224,14 +269,16 @@ describe('what the mechanism is given', () => {
     const lengths = { ES256: 32, ES384: 48, RS256: 32, PS256: 32 } as const;
     for (const [algorithm, length] of Object.entries(lengths) as [Algorithm, number][]) {
       const { verifying } = makeKey(algorithm);
-      const given = verifying.mechanismInput({ kind: 'digest', octets: Buffer.alloc(length, 1) });
+      const given = verifying.prepare({ kind: 'digest', octets: Buffer.alloc(length, 1) }).forMechanism;
       expect(Buffer.from(given).subarray(-length).equals(Buffer.alloc(length, 1))).toBe(true);
       for (const wrong of [0, 20, length - 1, length + 1, 64]) {
         const input: SignInput = { kind: 'digest', octets: Buffer.alloc(wrong) };
-        expect(codeOf(() => verifying.mechanismInput(input))).toBe('malformed_request');
+        expect(codeOf(() => verifying.prepare(input).forMechanism)).toBe('malformed_request');
       }
     }
     const digest: SignInput = { kind: 'digest', octets: Buffer.alloc(32) };
-    expect(codeOf(() => makeKey('Ed25519').verifying.mechanismInput(digest))).toBe('unsupported_algorithm');
+    expect(codeOf(() => makeKey('Ed25519').verifying.prepare(digest).forMechanism)).toBe(
+      'unsupported_algorithm',
+    );
   });
 });
