@@ -121,6 +121,7 @@ export function configShape(host: ConfigHost) {
       object({
         connections_per_caller: optional(integer({ min: 1, max: 65_536 })),
         requests_per_caller: optional(integer({ min: 1, max: 65_536 })),
+        requests_beside_others: optional(integer({ min: 1, max: 65_536 })),
         body_octets_per_caller: optional(integer({ min: 65_536, max: 1_073_741_824 })),
         queue_per_caller: optional(integer({ min: 1, max: 65_536 })),
         queue: optional(integer({ min: 1, max: 65_536 })),

@@ -198,6 +198,8 @@ function assemble(
         ...DEFAULT_LIMITS.share,
         maxConnections: limits.connections_per_caller ?? DEFAULT_LIMITS.share.maxConnections,
         maxRequests: limits.requests_per_caller ?? DEFAULT_LIMITS.share.maxRequests,
+        maxRequestsBesideOthers:
+          limits.requests_beside_others ?? DEFAULT_LIMITS.share.maxRequestsBesideOthers,
         maxOctets: limits.body_octets_per_caller ?? DEFAULT_LIMITS.share.maxOctets,
       },
     },

@@ -65,7 +65,7 @@ export class Admission {
    */
   begin(share: string, signal: AbortSignal): RequestTicket | Promise<RequestTicket> {
     const use = this.#use(share);
-    if (use.requests >= this.#limits.maxRequests) return this.#hold(share, use, signal);
+    if (use.requests >= this.#maxRequests()) return this.#hold(share, use, signal);
     use.requests += 1;
     const ticket = this.#ticket(use);
     const turn = this.#connected > 1 ? this.#turns.take(share) : undefined;
@@ -114,10 +114,16 @@ export class Admission {
       },
       release: once(() => {
         use.octets -= octets;
+        use.requests -= 1;
         // Handed on, never free in between: who waits goes before who just comes.
-        if (!use.door.next()) use.requests -= 1;
+        while (use.requests < this.#maxRequests() && use.door.next()) use.requests += 1;
       }),
     };
+  }
+
+  #maxRequests(): number {
+    const { maxRequests, maxRequestsBesideOthers } = this.#limits;
+    return this.#connected > 1 ? Math.min(maxRequests, maxRequestsBesideOthers) : maxRequests;
   }
 
   #use(share: string): Use {

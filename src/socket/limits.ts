@@ -21,6 +21,11 @@ export interface ShareLimits {
   readonly maxConnections: number;
   /** In flight; more are held, unread where they are many, until one of these is over. */
   readonly maxRequests: number;
+  /**
+   * The same while another share has a connection: what is in flight is work for the one thread that all callers share,
+   * and memory that it has to clean up after, and hardware is kept busy by fewer.
+   */
+  readonly maxRequestsBesideOthers: number;
   /** How long a request is held before it is refused after all. */
   readonly maxHeldMs: number;
   /** Body octets held at one time. */
@@ -44,7 +49,8 @@ export const DEFAULT_LIMITS: SocketLimits = {
   share: {
     maxConnections: 256,
     maxRequests: 128,
-    maxHeldMs: 10_000,
+    maxRequestsBesideOthers: 12,
+    maxHeldMs: 30_000,
     maxOctets: 16 * 1024 * 1024,
     maxHeadOctets: 16 * 1024 * 1024,
     maxRefusalsPerSecond: 50,

@@ -115,7 +115,12 @@ const sign = (uid: number): Promise<SocketAnswer> =>
 test('S20: one connection gets as much of the TPM as another caller’s 200; nothing is signed for those who leave', async () => {
   const connections = 200;
   // The test takes its time between signatures: nobody is to be refused for that.
-  await start({ requests_per_caller: 256, queue_per_caller: 256, deadline_seconds: 300 });
+  await start({
+    requests_per_caller: 256,
+    requests_beside_others: 256,
+    queue_per_caller: 256,
+    deadline_seconds: 300,
+  });
   await makeAgent(MANY_UID);
   await makeAgent(ONE_UID);
   const many = busyCaller(MANY_UID, connections);

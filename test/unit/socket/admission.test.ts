@@ -8,6 +8,7 @@ import { codeOf } from '../../support/code-of.ts';
 const LIMITS: ShareLimits = {
   maxConnections: 2,
   maxRequests: 2,
+  maxRequestsBesideOthers: 2,
   maxHeadOctets: 4_000,
   maxOctets: 100,
   maxHeldMs: 5_000,
@@ -23,6 +24,11 @@ afterEach(() => {
 });
 
 const staying = new AbortController().signal;
+
+/** Until what a turn of the event loop begins has begun. */
+const turn = async (): Promise<void> => {
+  for (let index = 0; index < 3; index += 1) await new Promise((resolve) => setImmediate(resolve));
+};
 
 /** A place that is free at once. */
 function begin(admission: Admission, share: string): RequestTicket {
@@ -189,4 +195,29 @@ test('S20: headers of a share count until their requests are over, those of othe
   first?.();
   expect(admission.keepHead('uid:1', 1_500)).toBeDefined();
   expect(admission.keepHead('uid:1', 1_500)).toBeUndefined();
+});
+
+test('S20: a share has fewer in flight while another is there, and as many as before when it is alone again', async () => {
+  const admission = new Admission({ ...LIMITS, maxRequests: 3, maxRequestsBesideOthers: 1 });
+  admission.connect('uid:1');
+  const alone = [1, 2, 3].map(() => begin(admission, 'uid:1'));
+  const leave = admission.connect('uid:2');
+  const begun: number[] = [];
+  const tickets = [1, 2, 3, 4].map(async (number) => {
+    const ticket = await admission.begin('uid:1', staying);
+    begun.push(number);
+    return ticket;
+  });
+  // Three are in flight, which are two too many: the first two that end make room for nobody.
+  alone[0]?.release();
+  alone[1]?.release();
+  await turn();
+  expect(begun).toEqual([]);
+  alone[2]?.release();
+  await turn();
+  expect(begun).toEqual([1]);
+  leave();
+  (await tickets[0])?.release();
+  await turn();
+  expect(begun).toEqual([1, 2, 3, 4]);
 });
