@@ -1,6 +1,6 @@
 /** Opens a state database: node:sqlite, durable on commit, with a schema version that only goes forward. */
 import { closeSync, openSync } from 'node:fs';
-import { DatabaseSync } from 'node:sqlite';
+import { DatabaseSync, type StatementSync } from 'node:sqlite';
 import { KeydError, asKeydError } from '../wire/problem.ts';
 
 export interface StateDatabaseOptions {
@@ -73,15 +73,29 @@ export function schemaVersion(database: DatabaseSync): number {
   return version;
 }
 
+const statements = new WeakMap<DatabaseSync, Map<string, StatementSync>>();
+
+/**
+ * The statement with this text, prepared when it is first asked for: SQLite takes longer to prepare a statement than
+ * to run one. For texts that stand in the program, which are few; each call has to read its answer before the next.
+ */
+export function prepared(database: DatabaseSync, sql: string): StatementSync {
+  let known = statements.get(database);
+  if (known === undefined) statements.set(database, (known = new Map<string, StatementSync>()));
+  let statement = known.get(sql);
+  if (statement === undefined) known.set(sql, (statement = database.prepare(sql)));
+  return statement;
+}
+
 /**
  * Runs `work` in one write transaction, taken at once (BEGIN IMMEDIATE), and durable when this returns.
  * Whatever `work` throws undoes all of it. `work` is synchronous, so nothing else of this process comes between.
  */
 export function inTransaction<T>(database: DatabaseSync, work: () => T): T {
-  database.exec('BEGIN IMMEDIATE');
+  prepared(database, 'BEGIN IMMEDIATE').run();
   try {
     const result = work();
-    database.exec('COMMIT');
+    prepared(database, 'COMMIT').run();
     return result;
   } catch (thrown) {
     // A failed COMMIT (disk full) may have rolled back by itself already.

@@ -2,6 +2,7 @@
 import { createServer, type Server } from 'node:https';
 import type { Socket } from 'node:net';
 import type { Express } from 'express';
+import { expressBorn } from '../base/express-born.ts';
 import type { Logger } from '../base/logger.ts';
 import { KeydError } from '../wire/problem.ts';
 import type { IssuerConfig } from './config.ts';
@@ -66,7 +67,13 @@ export async function startServer(
 
 function createTlsServer(app: Express, tls: TlsMaterial): Server {
   try {
-    const options = { ...tls, ...TIMEOUTS, minVersion: 'TLSv1.3', maxHeaderSize: MAX_HEADER_OCTETS } as const;
+    const options = {
+      ...tls,
+      ...TIMEOUTS,
+      ...expressBorn(app),
+      minVersion: 'TLSv1.3',
+      maxHeaderSize: MAX_HEADER_OCTETS,
+    } as const;
     // Express answers by itself, and so does its error handler: the listener has nothing to wait for.
     return createServer(options, (request, response) => {
       app(request, response);

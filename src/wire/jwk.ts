@@ -15,8 +15,16 @@ export type PublicJwk =
   | { readonly kty: 'OKP'; readonly crv: 'Ed25519'; readonly x: string; readonly alg: 'Ed25519' }
   | { readonly kty: 'RSA'; readonly n: string; readonly e: string; readonly alg: 'RS256' | 'PS256' };
 
+const thumbprints = new WeakMap<PublicJwk, string>();
+
 /** RFC 7638 thumbprint with SHA-256, base64url: the `kid` and `jkt` of a key. */
 export function jwkThumbprint(jwk: PublicJwk): string {
+  let thumbprint = thumbprints.get(jwk);
+  if (thumbprint === undefined) thumbprints.set(jwk, (thumbprint = computeThumbprint(jwk)));
+  return thumbprint;
+}
+
+function computeThumbprint(jwk: PublicJwk): string {
   // RFC 7638 §3.2: required members only, in lexicographic order, no white space.
   const required =
     jwk.kty === 'EC'

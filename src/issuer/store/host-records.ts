@@ -1,4 +1,5 @@
 /** A host as the issuer keeps it, and the JSON forms of what the Verifier knows about its TPM. */
+import { AnswerMemory } from '../../base/answer-memory.ts';
 import { ASSURANCE_LEVELS, type AssuranceLevel } from '../../wire/assurance.ts';
 import { boolean, integer, object, oneOf, parse, text } from '../../wire/check.ts';
 import { parsePublicJwk, type PublicJwk } from '../../wire/jwk.ts';
@@ -70,6 +71,10 @@ const bootJson = object({
   firmwareVersion: unsigned64,
 });
 
+/** A row is read several times for each credential. A key that is parsed once is imported once (wire/public-key.ts). */
+const publicKeys = new AnswerMemory<PublicJwk>();
+const endorsements = new AnswerMemory<Endorsement>();
+
 export function serializeBoot(boot: BootState): string {
   return JSON.stringify({
     ...boot,
@@ -89,10 +94,12 @@ export function toEnrolledHost(row: Row): EnrolledHost {
     akId: textOf(row, 'ak_id'),
     ekHash: textOf(row, 'ek_sha256'),
     akPublic: octetsOf(row, 'ak_public'),
-    hostKey: parsePublicJwk(jsonOf(row, 'host_key')),
-    auditKey: parsePublicJwk(jsonOf(row, 'audit_key')),
+    hostKey: publicKeyOf(row, 'host_key'),
+    auditKey: publicKeyOf(row, 'audit_key'),
     nvPublic: row['nv_public'] === null ? undefined : octetsOf(row, 'nv_public'),
-    endorsement: parse(endorsementJson, jsonOf(row, 'endorsement'), 'internal'),
+    endorsement: endorsements.answer(textOf(row, 'endorsement'), () =>
+      parse(endorsementJson, jsonOf(row, 'endorsement'), 'internal'),
+    ),
     boot: parseBoot(textOf(row, 'boot')),
     assurance: parse(oneOf(ASSURANCE_LEVELS), textOf(row, 'assurance'), 'internal'),
     developmentPolicy: optionalTextOf(row, 'development_policy'),
@@ -111,4 +118,8 @@ export function toUnapprovedHost(row: Row): UnapprovedHost {
     firstSeenAtSeconds: integerOf(row, 'first_seen_at'),
     lastSeenAtSeconds: integerOf(row, 'last_seen_at'),
   };
+}
+
+function publicKeyOf(row: Row, column: 'host_key' | 'audit_key'): PublicJwk {
+  return publicKeys.answer(textOf(row, column), () => parsePublicJwk(jsonOf(row, column)));
 }

@@ -1,6 +1,6 @@
 /** Enrolled hosts, one AK per TPM, and hosts that asked without being approved. */
 import type { DatabaseSync } from 'node:sqlite';
-import { inTransaction } from '../../base/sqlite.ts';
+import { inTransaction, prepared } from '../../base/sqlite.ts';
 import { jwkThumbprint } from '../../wire/jwk.ts';
 import type { BootState } from '../verifier/boot-state.ts';
 import {
@@ -39,7 +39,7 @@ export class HostStore {
 
   list(): Promise<readonly EnrolledHost[]> {
     return settled(() =>
-      this.#database.prepare('SELECT * FROM hosts ORDER BY enrolled_at').all().map(toEnrolledHost),
+      prepared(this.#database, 'SELECT * FROM hosts ORDER BY enrolled_at').all().map(toEnrolledHost),
     );
   }
 
@@ -47,33 +47,33 @@ export class HostStore {
   enrol(host: EnrolledHost): Promise<void> {
     return settled(() => {
       inTransaction(this.#database, () => {
-        this.#database
-          .prepare('DELETE FROM hosts WHERE ek_sha256 = ? OR ak_id = ?')
-          .run(host.ekHash, host.akId);
-        this.#database.prepare('DELETE FROM unapproved_hosts WHERE ek_sha256 = ?').run(host.ekHash);
-        this.#database
-          .prepare(
-            `INSERT INTO hosts (ak_id, ek_sha256, ak_public, host_key, host_key_thumbprint, audit_key, endorsement,
+        prepared(this.#database, 'DELETE FROM hosts WHERE ek_sha256 = ? OR ak_id = ?').run(
+          host.ekHash,
+          host.akId,
+        );
+        prepared(this.#database, 'DELETE FROM unapproved_hosts WHERE ek_sha256 = ?').run(host.ekHash);
+        prepared(
+          this.#database,
+          `INSERT INTO hosts (ak_id, ek_sha256, ak_public, host_key, host_key_thumbprint, audit_key, endorsement,
                boot, assurance, development_policy, ear, enrolled_at, attested_at, standing_ends_at, nv_public)
              VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-          )
-          .run(
-            host.akId,
-            host.ekHash,
-            host.akPublic,
-            JSON.stringify(host.hostKey),
-            jwkThumbprint(host.hostKey),
-            JSON.stringify(host.auditKey),
-            JSON.stringify(host.endorsement),
-            serializeBoot(host.boot),
-            host.assurance,
-            host.developmentPolicy ?? null,
-            host.ear,
-            host.enrolledAtSeconds,
-            host.attestedAtSeconds,
-            host.standingEndsAtSeconds,
-            host.nvPublic ?? null,
-          );
+        ).run(
+          host.akId,
+          host.ekHash,
+          host.akPublic,
+          JSON.stringify(host.hostKey),
+          jwkThumbprint(host.hostKey),
+          JSON.stringify(host.auditKey),
+          JSON.stringify(host.endorsement),
+          serializeBoot(host.boot),
+          host.assurance,
+          host.developmentPolicy ?? null,
+          host.ear,
+          host.enrolledAtSeconds,
+          host.attestedAtSeconds,
+          host.standingEndsAtSeconds,
+          host.nvPublic ?? null,
+        );
       });
     });
   }
@@ -93,21 +93,20 @@ export class HostStore {
     hostKeyThumbprint: string,
   ): Promise<boolean> {
     return settled(() => {
-      const { changes } = this.#database
-        .prepare(
-          `UPDATE hosts SET boot = ?, assurance = ?, development_policy = ?, ear = ?, attested_at = ?,
+      const { changes } = prepared(
+        this.#database,
+        `UPDATE hosts SET boot = ?, assurance = ?, development_policy = ?, ear = ?, attested_at = ?,
              standing_ends_at = ? WHERE ak_id = ? AND host_key_thumbprint = ?`,
-        )
-        .run(
-          serializeBoot(host.boot),
-          host.assurance,
-          host.developmentPolicy ?? null,
-          host.ear,
-          host.attestedAtSeconds,
-          host.standingEndsAtSeconds,
-          host.akId,
-          hostKeyThumbprint,
-        );
+      ).run(
+        serializeBoot(host.boot),
+        host.assurance,
+        host.developmentPolicy ?? null,
+        host.ear,
+        host.attestedAtSeconds,
+        host.standingEndsAtSeconds,
+        host.akId,
+        hostKeyThumbprint,
+      );
       return changes === 1;
     });
   }
@@ -116,9 +115,9 @@ export class HostStore {
   rememberBoot(akId: string, boot: BootState): Promise<void> {
     return settled(() => {
       inTransaction(this.#database, () => {
-        const row = this.#database.prepare('SELECT * FROM hosts WHERE ak_id = ?').get(akId);
+        const row = prepared(this.#database, 'SELECT * FROM hosts WHERE ak_id = ?').get(akId);
         if (row === undefined || !isLater(boot, toEnrolledHost(row).boot)) return;
-        this.#database.prepare('UPDATE hosts SET boot = ? WHERE ak_id = ?').run(serializeBoot(boot), akId);
+        prepared(this.#database, 'UPDATE hosts SET boot = ? WHERE ak_id = ?').run(serializeBoot(boot), akId);
       });
     });
   }
@@ -126,9 +125,10 @@ export class HostStore {
   /** Ends the standing at once: the next issuance needs a successful re-attestation. */
   endStanding(akId: string, nowSeconds: number): Promise<void> {
     return settled(() => {
-      this.#database
-        .prepare('UPDATE hosts SET standing_ends_at = min(standing_ends_at, ?) WHERE ak_id = ?')
-        .run(nowSeconds, akId);
+      prepared(
+        this.#database,
+        'UPDATE hosts SET standing_ends_at = min(standing_ends_at, ?) WHERE ak_id = ?',
+      ).run(nowSeconds, akId);
     });
   }
 
@@ -136,27 +136,25 @@ export class HostStore {
   noteUnapproved(ekHash: string, network: string, tpm: string, nowSeconds: number): Promise<void> {
     return settled(() => {
       inTransaction(this.#database, () => {
-        this.#database
-          .prepare('DELETE FROM unapproved_hosts WHERE last_seen_at < ?')
-          .run(nowSeconds - UNAPPROVED_KEPT_SECONDS);
-        this.#database
-          .prepare(
-            `INSERT INTO unapproved_hosts (ek_sha256, network, tpm, first_seen_at, last_seen_at)
+        prepared(this.#database, 'DELETE FROM unapproved_hosts WHERE last_seen_at < ?').run(
+          nowSeconds - UNAPPROVED_KEPT_SECONDS,
+        );
+        prepared(
+          this.#database,
+          `INSERT INTO unapproved_hosts (ek_sha256, network, tpm, first_seen_at, last_seen_at)
              SELECT ?1, ?2, ?3, ?4, ?4
              WHERE EXISTS (SELECT 1 FROM unapproved_hosts WHERE ek_sha256 = ?1)
                 OR ((SELECT count(*) FROM unapproved_hosts) < ?5
                 AND (SELECT count(*) FROM unapproved_hosts WHERE network = ?2) < ?6)
              ON CONFLICT (ek_sha256) DO UPDATE SET last_seen_at = excluded.last_seen_at`,
-          )
-          .run(ekHash, network, tpm, nowSeconds, MAX_UNAPPROVED, MAX_UNAPPROVED_PER_NETWORK);
+        ).run(ekHash, network, tpm, nowSeconds, MAX_UNAPPROVED, MAX_UNAPPROVED_PER_NETWORK);
       });
     });
   }
 
   listUnapproved(): Promise<readonly UnapprovedHost[]> {
     return settled(() =>
-      this.#database
-        .prepare('SELECT * FROM unapproved_hosts ORDER BY first_seen_at')
+      prepared(this.#database, 'SELECT * FROM unapproved_hosts ORDER BY first_seen_at')
         .all()
         .map(toUnapprovedHost),
     );
@@ -167,7 +165,7 @@ export class HostStore {
     value: string,
   ): Promise<EnrolledHost | undefined> {
     return settled(() => {
-      const row = this.#database.prepare(`SELECT * FROM hosts WHERE ${column} = ?`).get(value);
+      const row = prepared(this.#database, `SELECT * FROM hosts WHERE ${column} = ?`).get(value);
       return row === undefined ? undefined : toEnrolledHost(row);
     });
   }

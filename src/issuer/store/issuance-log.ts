@@ -1,6 +1,6 @@
 /** What was issued, append-only, and which agent holds which name for good (S6, S14). */
 import type { DatabaseSync } from 'node:sqlite';
-import { inTransaction } from '../../base/sqlite.ts';
+import { inTransaction, prepared } from '../../base/sqlite.ts';
 import { canonicalJson } from '../../wire/jcs.ts';
 import { KeydError } from '../../wire/problem.ts';
 import { integerOf, jsonOf, settled, textOf } from './rows.ts';
@@ -55,11 +55,10 @@ export class IssuanceLog {
   bindName(hostLabel: string, name: string, agentId: string, nowSeconds: number): Promise<void> {
     return settled(() => {
       inTransaction(this.#database, () => {
-        const row = this.#database
-          .prepare(
-            'SELECT name, agent_id FROM agent_names WHERE host_label = ? AND (name = ? OR agent_id = ?)',
-          )
-          .get(hostLabel, name, agentId);
+        const row = prepared(
+          this.#database,
+          'SELECT name, agent_id FROM agent_names WHERE host_label = ? AND (name = ? OR agent_id = ?)',
+        ).get(hostLabel, name, agentId);
         if (row === undefined) {
           this.#addName(hostLabel, name, agentId, nowSeconds);
         } else if (textOf(row, 'name') !== name || textOf(row, 'agent_id') !== agentId) {
@@ -79,11 +78,10 @@ export class IssuanceLog {
    */
   bindKey(keyThumbprint: string, hostLabel: string, agentId: string): Promise<void> {
     return settled(() => {
-      this.#database
-        .prepare(
-          'INSERT INTO agent_keys (key_thumbprint, host_label, agent_id) VALUES (?, ?, ?) ON CONFLICT DO NOTHING',
-        )
-        .run(keyThumbprint, hostLabel, agentId);
+      prepared(
+        this.#database,
+        'INSERT INTO agent_keys (key_thumbprint, host_label, agent_id) VALUES (?, ?, ?) ON CONFLICT DO NOTHING',
+      ).run(keyThumbprint, hostLabel, agentId);
       const holder = this.#keyHolder(keyThumbprint);
       if (holder?.hostLabel !== hostLabel || holder.agentId !== agentId) {
         throw new KeydError('conflict', 'this key is or was that of another agent; make a key of its own');
@@ -99,20 +97,19 @@ export class IssuanceLog {
   /** Appends an entry, durable before what it records is given out, and returns its sequence number. */
   append(entry: IssuanceEntry): Promise<number> {
     return settled(() => {
-      const { lastInsertRowid } = this.#database
-        .prepare(
-          `INSERT INTO issuances (issued_at, ak_id, host_label, agent_id, key_thumbprint, expires_at, entry)
+      const { lastInsertRowid } = prepared(
+        this.#database,
+        `INSERT INTO issuances (issued_at, ak_id, host_label, agent_id, key_thumbprint, expires_at, entry)
            VALUES (?, ?, ?, ?, ?, ?, ?)`,
-        )
-        .run(
-          entry.issuedAtSeconds,
-          entry.akId,
-          entry.hostLabel,
-          entry.agentId,
-          entry.keyThumbprint,
-          entry.expiresAtSeconds,
-          canonicalJson(entry),
-        );
+      ).run(
+        entry.issuedAtSeconds,
+        entry.akId,
+        entry.hostLabel,
+        entry.agentId,
+        entry.keyThumbprint,
+        entry.expiresAtSeconds,
+        canonicalJson(entry),
+      );
       return Number(lastInsertRowid);
     });
   }
@@ -120,9 +117,10 @@ export class IssuanceLog {
   /** Issuances to a host at `sinceSeconds` or later. */
   countSince(hostLabel: string, sinceSeconds: number): Promise<number> {
     return settled(() => {
-      const row = this.#database
-        .prepare('SELECT count(*) AS n FROM issuances WHERE host_label = ? AND issued_at >= ?')
-        .get(hostLabel, sinceSeconds);
+      const row = prepared(
+        this.#database,
+        'SELECT count(*) AS n FROM issuances WHERE host_label = ? AND issued_at >= ?',
+      ).get(hostLabel, sinceSeconds);
       return integerOf(row ?? {}, 'n');
     });
   }
@@ -130,17 +128,20 @@ export class IssuanceLog {
   /** Entries from `from` on, in order. */
   read(from: number, limit: number): Promise<readonly LoggedIssuance[]> {
     return settled(() =>
-      this.#database
-        .prepare('SELECT sequence, entry FROM issuances WHERE sequence >= ? ORDER BY sequence LIMIT ?')
+      prepared(
+        this.#database,
+        'SELECT sequence, entry FROM issuances WHERE sequence >= ? ORDER BY sequence LIMIT ?',
+      )
         .all(from, limit)
         .map((row) => ({ sequence: integerOf(row, 'sequence'), entry: jsonOf(row, 'entry') })),
     );
   }
 
   #keyHolder(keyThumbprint: string): { readonly hostLabel: string; readonly agentId: string } | undefined {
-    const row = this.#database
-      .prepare('SELECT host_label, agent_id FROM agent_keys WHERE key_thumbprint = ?')
-      .get(keyThumbprint);
+    const row = prepared(
+      this.#database,
+      'SELECT host_label, agent_id FROM agent_keys WHERE key_thumbprint = ?',
+    ).get(keyThumbprint);
     return row === undefined
       ? undefined
       : { hostLabel: textOf(row, 'host_label'), agentId: textOf(row, 'agent_id') };
@@ -149,17 +150,19 @@ export class IssuanceLog {
   #addName(hostLabel: string, name: string, agentId: string, nowSeconds: number): void {
     const isSubAgent = name.includes('+');
     const most = isSubAgent ? MAX_SUB_AGENT_NAMES_PER_HOST : MAX_NAMES_PER_HOST;
-    const row = this.#database
-      .prepare("SELECT count(*) AS n FROM agent_names WHERE host_label = ? AND (instr(name, '+') > 0) = ?")
-      .get(hostLabel, isSubAgent ? 1 : 0);
+    const row = prepared(
+      this.#database,
+      "SELECT count(*) AS n FROM agent_names WHERE host_label = ? AND (instr(name, '+') > 0) = ?",
+    ).get(hostLabel, isSubAgent ? 1 : 0);
     if (integerOf(row ?? {}, 'n') >= most) {
       throw new KeydError(
         'name_not_permitted',
         `this host has used its ${most} ${isSubAgent ? 'sub-agent' : 'agent'} names`,
       );
     }
-    this.#database
-      .prepare('INSERT INTO agent_names (host_label, name, agent_id, bound_at) VALUES (?, ?, ?, ?)')
-      .run(hostLabel, name, agentId, nowSeconds);
+    prepared(
+      this.#database,
+      'INSERT INTO agent_names (host_label, name, agent_id, bound_at) VALUES (?, ?, ?, ?)',
+    ).run(hostLabel, name, agentId, nowSeconds);
   }
 }

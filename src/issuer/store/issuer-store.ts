@@ -1,6 +1,6 @@
 /** The issuer's state. All SQL of the issuer is in this folder. */
 import { join } from 'node:path';
-import { openStateDatabase } from '../../base/sqlite.ts';
+import { openStateDatabase, prepared } from '../../base/sqlite.ts';
 import { HostStore } from './host-store.ts';
 import { IssuanceLog } from './issuance-log.ts';
 import { KeyStore } from './key-store.ts';
@@ -36,7 +36,7 @@ export function openIssuerStore(stateDirectory: string): IssuerStore {
     witnesses: new WitnessStore(database),
     check: () =>
       new Promise((resolve) => {
-        database.prepare('SELECT count(*) FROM issuer_keys').get();
+        prepared(database, 'SELECT count(*) FROM issuer_keys').get();
         resolve();
       }),
     close: () => {

@@ -1,5 +1,6 @@
 /** Which hardware key serves which purpose, and the certificate of the X.509 CA. */
 import type { DatabaseSync } from 'node:sqlite';
+import { prepared } from '../../base/sqlite.ts';
 import { parsePublicJwk, type PublicJwk } from '../../wire/jwk.ts';
 import { integerOf, jsonOf, octetsOf, settled, textOf } from './rows.ts';
 
@@ -25,7 +26,7 @@ export class KeyStore {
 
   find(purpose: string): Promise<IssuerKeyRecord | undefined> {
     return settled(() => {
-      const row = this.#database.prepare('SELECT * FROM issuer_keys WHERE purpose = ?').get(purpose);
+      const row = prepared(this.#database, 'SELECT * FROM issuer_keys WHERE purpose = ?').get(purpose);
       if (row === undefined) return undefined;
       return {
         purpose,
@@ -38,25 +39,25 @@ export class KeyStore {
   /** Names the key that is about to be made; an identifier that is there already stays. */
   reserve(purpose: string, keyId: string, nowSeconds: number): Promise<void> {
     return settled(() => {
-      this.#database
-        .prepare(
-          'INSERT INTO issuer_keys (purpose, key_id, created_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING',
-        )
-        .run(purpose, keyId, nowSeconds);
+      prepared(
+        this.#database,
+        'INSERT INTO issuer_keys (purpose, key_id, created_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING',
+      ).run(purpose, keyId, nowSeconds);
     });
   }
 
   setPublicJwk(purpose: string, publicJwk: PublicJwk): Promise<void> {
     return settled(() => {
-      this.#database
-        .prepare('UPDATE issuer_keys SET public_jwk = ? WHERE purpose = ? AND public_jwk IS NULL')
-        .run(JSON.stringify(publicJwk), purpose);
+      prepared(
+        this.#database,
+        'UPDATE issuer_keys SET public_jwk = ? WHERE purpose = ? AND public_jwk IS NULL',
+      ).run(JSON.stringify(publicJwk), purpose);
     });
   }
 
   caCertificate(keyId: string): Promise<CaCertificateRecord | undefined> {
     return settled(() => {
-      const row = this.#database.prepare('SELECT * FROM ca_certificates WHERE key_id = ?').get(keyId);
+      const row = prepared(this.#database, 'SELECT * FROM ca_certificates WHERE key_id = ?').get(keyId);
       return row === undefined
         ? undefined
         : { der: octetsOf(row, 'der'), createdAtSeconds: integerOf(row, 'created_at') };
@@ -65,9 +66,11 @@ export class KeyStore {
 
   addCaCertificate(keyId: string, der: Uint8Array, nowSeconds: number): Promise<void> {
     return settled(() => {
-      this.#database
-        .prepare('INSERT INTO ca_certificates (key_id, der, created_at) VALUES (?, ?, ?)')
-        .run(keyId, der, nowSeconds);
+      prepared(this.#database, 'INSERT INTO ca_certificates (key_id, der, created_at) VALUES (?, ?, ?)').run(
+        keyId,
+        der,
+        nowSeconds,
+      );
     });
   }
 }

@@ -1,6 +1,6 @@
 /** Nonces of host signatures: each is good once (S4). */
 import type { DatabaseSync } from 'node:sqlite';
-import { inTransaction } from '../../base/sqlite.ts';
+import { inTransaction, prepared } from '../../base/sqlite.ts';
 import { KeydError } from '../../wire/problem.ts';
 import { settled } from './rows.ts';
 
@@ -18,13 +18,12 @@ export class NonceStore {
   use(hostKeyThumbprint: string, nonce: string, expiresAtSeconds: number, nowSeconds: number): Promise<void> {
     return settled(() => {
       inTransaction(this.#database, () => {
-        this.#database.prepare('DELETE FROM host_nonces WHERE expires_at <= ?').run(nowSeconds);
-        const { changes } = this.#database
-          .prepare(
-            `INSERT INTO host_nonces (host_key_thumbprint, nonce, expires_at) VALUES (?, ?, ?)
+        prepared(this.#database, 'DELETE FROM host_nonces WHERE expires_at <= ?').run(nowSeconds);
+        const { changes } = prepared(
+          this.#database,
+          `INSERT INTO host_nonces (host_key_thumbprint, nonce, expires_at) VALUES (?, ?, ?)
              ON CONFLICT DO NOTHING`,
-          )
-          .run(hostKeyThumbprint, nonce, expiresAtSeconds);
+        ).run(hostKeyThumbprint, nonce, expiresAtSeconds);
         if (changes !== 1)
           throw new KeydError('replayed', 'the nonce of this host signature was used before');
       });

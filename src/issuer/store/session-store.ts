@@ -1,6 +1,6 @@
 /** Single-use challenge sessions, capped so that no host and no network can push out another's (S20). */
 import type { DatabaseSync } from 'node:sqlite';
-import { inTransaction } from '../../base/sqlite.ts';
+import { inTransaction, prepared } from '../../base/sqlite.ts';
 import { KeydError } from '../../wire/problem.ts';
 import type { ChallengeClaims } from '../../wire/issuance/challenge.ts';
 import { integerOf, jsonOf, settled, textOf, type Row } from './rows.ts';
@@ -44,23 +44,22 @@ export class SessionStore {
   open(session: Session, caps: SessionCaps, nowSeconds: number): Promise<void> {
     return settled(() => {
       inTransaction(this.#database, () => {
-        this.#database.prepare('DELETE FROM sessions WHERE expires_at <= ?').run(nowSeconds);
+        prepared(this.#database, 'DELETE FROM sessions WHERE expires_at <= ?').run(nowSeconds);
         this.#makeRoom(session, caps);
-        this.#database
-          .prepare(
-            `INSERT INTO sessions (session, op, subject, network, challenge, data, opened_at, expires_at)
+        prepared(
+          this.#database,
+          `INSERT INTO sessions (session, op, subject, network, challenge, data, opened_at, expires_at)
              VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
-          )
-          .run(
-            session.session,
-            session.op,
-            session.subject,
-            session.network,
-            session.challenge,
-            JSON.stringify(session.data),
-            nowSeconds,
-            session.expiresAtSeconds,
-          );
+        ).run(
+          session.session,
+          session.op,
+          session.subject,
+          session.network,
+          session.challenge,
+          JSON.stringify(session.data),
+          nowSeconds,
+          session.expiresAtSeconds,
+        );
       });
     });
   }
@@ -77,11 +76,10 @@ export class SessionStore {
     nowSeconds: number,
   ): Promise<Session> {
     return settled(() => {
-      const row = this.#database
-        .prepare(
-          `DELETE FROM sessions WHERE session = ? AND op = ? AND (? IS NULL OR subject = ?) RETURNING *`,
-        )
-        .get(session, op, subject ?? null, subject ?? null);
+      const row = prepared(
+        this.#database,
+        `DELETE FROM sessions WHERE session = ? AND op = ? AND (? IS NULL OR subject = ?) RETURNING *`,
+      ).get(session, op, subject ?? null, subject ?? null);
       if (row === undefined || integerOf(row, 'expires_at') <= nowSeconds) {
         throw new KeydError(
           'session_unknown',
@@ -93,16 +91,15 @@ export class SessionStore {
   }
 
   #makeRoom({ op, subject, network }: Session, caps: SessionCaps): void {
-    this.#database
-      .prepare(
-        `DELETE FROM sessions WHERE session IN (
+    prepared(
+      this.#database,
+      `DELETE FROM sessions WHERE session IN (
            SELECT session FROM sessions WHERE op = ? AND subject = ? AND network = ?
            ORDER BY opened_at DESC, rowid DESC LIMIT -1 OFFSET ?)`,
-      )
-      .run(op, subject, network, caps.perSubject - 1);
+    ).run(op, subject, network, caps.perSubject - 1);
     const open = (where: string, ...values: string[]): number =>
       integerOf(
-        this.#database.prepare(`SELECT count(*) AS n FROM sessions WHERE ${where}`).get(...values) ?? {},
+        prepared(this.#database, `SELECT count(*) AS n FROM sessions WHERE ${where}`).get(...values) ?? {},
         'n',
       );
     if (open('op = ? AND network = ?', op, network) >= caps.perNetwork || open('op = ?', op) >= caps.total) {

@@ -1,7 +1,7 @@
 /** Indices of status lists: given out once, each to one host, and revoked for good (S18). */
 import { randomInt } from 'node:crypto';
 import type { DatabaseSync } from 'node:sqlite';
-import { inTransaction } from '../../base/sqlite.ts';
+import { inTransaction, prepared } from '../../base/sqlite.ts';
 import { KeydError } from '../../wire/problem.ts';
 import { integerOf, settled, textOf } from './rows.ts';
 
@@ -51,7 +51,8 @@ export class StatusStore {
       inTransaction(this.#database, () => {
         this.#checkShare(ekHash, count, nowSeconds, caps);
         const list = this.#openList(count, caps);
-        const insert = this.#database.prepare(
+        const insert = prepared(
+          this.#database,
           `INSERT INTO status_indices (list, idx, ek_sha256, allocated_at) VALUES (?, ?, ?, ?)
            ON CONFLICT DO NOTHING`,
         );
@@ -60,7 +61,7 @@ export class StatusStore {
           const idx = randomInt(LIST_SIZE);
           if (insert.run(list, idx, ekHash, nowSeconds).changes === 1) given.push({ list, idx });
         }
-        this.#database.prepare('UPDATE status_lists SET used = used + ? WHERE list = ?').run(count, list);
+        prepared(this.#database, 'UPDATE status_lists SET used = used + ? WHERE list = ?').run(count, list);
         return given;
       }),
     );
@@ -75,11 +76,10 @@ export class StatusStore {
     if (known !== undefined) return known;
     const [given] = await this.allocate(ekHash, 1, nowSeconds);
     if (given !== undefined) {
-      this.#database
-        .prepare(
-          'INSERT INTO grant_statuses (key_thumbprint, list, idx) VALUES (?, ?, ?) ON CONFLICT DO NOTHING',
-        )
-        .run(keyThumbprint, given.list, given.idx);
+      prepared(
+        this.#database,
+        'INSERT INTO grant_statuses (key_thumbprint, list, idx) VALUES (?, ?, ?) ON CONFLICT DO NOTHING',
+      ).run(keyThumbprint, given.list, given.idx);
     }
     // Of two that were given at once, one holds.
     const kept = this.#grantIndex(keyThumbprint);
@@ -90,9 +90,10 @@ export class StatusStore {
   /** Whether an index is revoked; undefined where it was never given out. */
   isRevoked({ list, idx }: StatusIndex): Promise<boolean | undefined> {
     return settled(() => {
-      const row = this.#database
-        .prepare('SELECT revoked_at FROM status_indices WHERE list = ? AND idx = ?')
-        .get(list, idx);
+      const row = prepared(
+        this.#database,
+        'SELECT revoked_at FROM status_indices WHERE list = ? AND idx = ?',
+      ).get(list, idx);
       return row === undefined ? undefined : row['revoked_at'] !== null;
     });
   }
@@ -105,13 +106,16 @@ export class StatusStore {
   revoke(ekHash: string, indices: readonly StatusIndex[], nowSeconds: number): Promise<number> {
     return settled(() =>
       inTransaction(this.#database, () => {
-        const find = this.#database.prepare(
+        const find = prepared(
+          this.#database,
           'SELECT ek_sha256 FROM status_indices WHERE list = ? AND idx = ?',
         );
-        const revoke = this.#database.prepare(
+        const revoke = prepared(
+          this.#database,
           'UPDATE status_indices SET revoked_at = ? WHERE list = ? AND idx = ? AND revoked_at IS NULL',
         );
-        const touch = this.#database.prepare(
+        const touch = prepared(
+          this.#database,
           'UPDATE status_lists SET revision = revision + 1 WHERE list = ?',
         );
         let revoked = 0;
@@ -132,7 +136,7 @@ export class StatusStore {
   /** A number that grows with every revocation on this list; undefined where there is no such list. */
   revision(list: number): Promise<number | undefined> {
     return settled(() => {
-      const row = this.#database.prepare('SELECT revision FROM status_lists WHERE list = ?').get(list);
+      const row = prepared(this.#database, 'SELECT revision FROM status_lists WHERE list = ?').get(list);
       return row === undefined ? undefined : integerOf(row, 'revision');
     });
   }
@@ -140,8 +144,7 @@ export class StatusStore {
   /** Every index of a list that was given out. */
   read(list: number): Promise<readonly ListedStatus[]> {
     return settled(() =>
-      this.#database
-        .prepare('SELECT idx, ek_sha256, revoked_at FROM status_indices WHERE list = ?')
+      prepared(this.#database, 'SELECT idx, ek_sha256, revoked_at FROM status_indices WHERE list = ?')
         .all(list)
         .map((row) => ({
           idx: integerOf(row, 'idx'),
@@ -152,16 +155,17 @@ export class StatusStore {
   }
 
   #grantIndex(keyThumbprint: string): StatusIndex | undefined {
-    const row = this.#database
-      .prepare('SELECT list, idx FROM grant_statuses WHERE key_thumbprint = ?')
-      .get(keyThumbprint);
+    const row = prepared(this.#database, 'SELECT list, idx FROM grant_statuses WHERE key_thumbprint = ?').get(
+      keyThumbprint,
+    );
     return row === undefined ? undefined : { list: integerOf(row, 'list'), idx: integerOf(row, 'idx') };
   }
 
   #checkShare(ekHash: string, count: number, nowSeconds: number, { perHostPerDay }: StatusCaps): void {
-    const row = this.#database
-      .prepare('SELECT count(*) AS n FROM status_indices WHERE ek_sha256 = ? AND allocated_at > ?')
-      .get(ekHash, nowSeconds - DAY_SECONDS);
+    const row = prepared(
+      this.#database,
+      'SELECT count(*) AS n FROM status_indices WHERE ek_sha256 = ? AND allocated_at > ?',
+    ).get(ekHash, nowSeconds - DAY_SECONDS);
     if (integerOf(row ?? {}, 'n') + count > perHostPerDay) {
       throw new KeydError('too_many_requests', `this host has had its ${perHostPerDay} indices of the day`, {
         retryAfterSeconds: 3600,
@@ -170,13 +174,15 @@ export class StatusStore {
   }
 
   #openList(count: number, { perList }: StatusCaps): number {
-    const row = this.#database
-      .prepare('SELECT list FROM status_lists WHERE used + ? <= ? ORDER BY list DESC LIMIT 1')
-      .get(count, perList);
+    const row = prepared(
+      this.#database,
+      'SELECT list FROM status_lists WHERE used + ? <= ? ORDER BY list DESC LIMIT 1',
+    ).get(count, perList);
     if (row !== undefined) return integerOf(row, 'list');
-    const { lastInsertRowid } = this.#database
-      .prepare('INSERT INTO status_lists (used, revision) VALUES (0, 0)')
-      .run();
+    const { lastInsertRowid } = prepared(
+      this.#database,
+      'INSERT INTO status_lists (used, revision) VALUES (0, 0)',
+    ).run();
     return Number(lastInsertRowid);
   }
 }

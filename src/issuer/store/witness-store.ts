@@ -1,6 +1,6 @@
 /** What was last seen of every host's logs, by EK: it outlives an enrolment, and goes on from one seen head to the next. */
 import type { DatabaseSync } from 'node:sqlite';
-import { inTransaction } from '../../base/sqlite.ts';
+import { inTransaction, prepared } from '../../base/sqlite.ts';
 import { anchoredHeads, type AnchoredHeads } from '../../wire/audit-anchor.ts';
 import { parse } from '../../wire/check.ts';
 import type { Witness } from '../verifier/audit-counter.ts';
@@ -21,7 +21,7 @@ export class WitnessStore {
 
   byEk(ekHash: string): Promise<SeenWitness | undefined> {
     return settled(() => {
-      const row = this.#database.prepare('SELECT * FROM witnesses WHERE ek_sha256 = ?').get(ekHash);
+      const row = prepared(this.#database, 'SELECT * FROM witnesses WHERE ek_sha256 = ?').get(ekHash);
       return row === undefined ? undefined : toWitness(row);
     });
   }
@@ -38,16 +38,15 @@ export class WitnessStore {
     nowSeconds: number,
   ): Promise<boolean> {
     return settled(() => {
-      const { changes } = this.#database
-        .prepare(
-          `INSERT INTO witnesses (ek_sha256, revision, heads, is_counted, seen_at)
+      const { changes } = prepared(
+        this.#database,
+        `INSERT INTO witnesses (ek_sha256, revision, heads, is_counted, seen_at)
            SELECT ?1, ?2 + 1, ?3, ?4, ?5
            WHERE ?2 = coalesce((SELECT revision FROM witnesses WHERE ek_sha256 = ?1), 0)
            ON CONFLICT (ek_sha256) DO UPDATE
              SET revision = excluded.revision, heads = excluded.heads, is_counted = excluded.is_counted,
                seen_at = excluded.seen_at`,
-        )
-        .run(ekHash, revision, JSON.stringify(heads), isCounted ? 1 : 0, nowSeconds);
+      ).run(ekHash, revision, JSON.stringify(heads), isCounted ? 1 : 0, nowSeconds);
       return changes === 1;
     });
   }
@@ -56,14 +55,13 @@ export class WitnessStore {
   accept(ekHash: string, by: string, nowSeconds: number): Promise<boolean> {
     return settled(() =>
       inTransaction(this.#database, () => {
-        const row = this.#database.prepare('SELECT * FROM witnesses WHERE ek_sha256 = ?').get(ekHash);
+        const row = prepared(this.#database, 'SELECT * FROM witnesses WHERE ek_sha256 = ?').get(ekHash);
         if (row === undefined) return false;
-        this.#database
-          .prepare(
-            'INSERT INTO accepted_rollbacks (ek_sha256, heads, accepted_by, accepted_at) VALUES (?, ?, ?, ?)',
-          )
-          .run(ekHash, JSON.stringify(headsOf(row)), by, nowSeconds);
-        this.#database.prepare('DELETE FROM witnesses WHERE ek_sha256 = ?').run(ekHash);
+        prepared(
+          this.#database,
+          'INSERT INTO accepted_rollbacks (ek_sha256, heads, accepted_by, accepted_at) VALUES (?, ?, ?, ?)',
+        ).run(ekHash, JSON.stringify(headsOf(row)), by, nowSeconds);
+        prepared(this.#database, 'DELETE FROM witnesses WHERE ek_sha256 = ?').run(ekHash);
         return true;
       }),
     );

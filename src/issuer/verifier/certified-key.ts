@@ -1,11 +1,12 @@
 /** Checks 16 and 17: the AK's TPM holds exactly this key, made there, never to leave it. */
 import type { CertifiedKeyEvidence } from '../../wire/issuance/evidence.ts';
 import type { PublicJwk } from '../../wire/jwk.ts';
+import { publicKeyObject } from '../../wire/public-key.ts';
 import type { CertifyAttest } from '../../wire/tpm/attest.ts';
 import { sameOctets } from '../../wire/tpm/codec.ts';
 import { publicAreaName } from '../../wire/tpm/name.ts';
 import { hasAttributes, type PublicArea } from '../../wire/tpm/public-area.ts';
-import { publicAreaToJwk, publicAreaToKeyObject } from '../../wire/tpm/public-key.ts';
+import { publicAreaToJwk } from '../../wire/tpm/public-key.ts';
 import { signingScheme } from '../../wire/tpm/signature.ts';
 import type { AttestedKeyType } from './appraisal-policy.ts';
 import { presentAttributes, type AttestationKey } from './attestation-key.ts';
@@ -57,9 +58,10 @@ export function checkCertifiedKey(appraisal: Appraisal, input: CertifiedKeyInput
   });
   const jwk = appraisal.check(17, (verdict) => {
     checkAttributes(what, area, input.demands, verdict);
+    const key = publicAreaToJwk(area);
     // Importing it proves that the point is on its curve.
-    publicAreaToKeyObject(area);
-    return publicAreaToJwk(area);
+    publicKeyObject(key);
+    return key;
   });
   return { jwk, attest };
 }

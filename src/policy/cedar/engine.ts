@@ -2,7 +2,7 @@
 import type { AuthorizationAnswer } from '@cedar-policy/cedar-wasm/nodejs';
 import type { PolicyRequest, PolicyVerdict } from '../verdict.ts';
 import { AgentIndex } from './agent-index.ts';
-import { AnswerMemory } from './answer-memory.ts';
+import { AnswerMemory } from '../../base/answer-memory.ts';
 import { CandidateIndex, type CandidatePart, type Candidates } from './candidates.ts';
 import type { CompiledPolicy } from './compile-policy.ts';
 import { cedarRequest } from './context.ts';

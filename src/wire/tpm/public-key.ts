@@ -11,9 +11,12 @@ export type KeyMaterial =
   | { readonly type: 'ecc'; readonly curve: CurveName; readonly x: Uint8Array; readonly y: Uint8Array }
   | { readonly type: 'rsa'; readonly keyBits: number; readonly modulus: Uint8Array };
 
+/** An AK verifies again and again; importing a key costs half as much as a verification. */
+const imported = new WeakMap<PublicArea, KeyObject>();
+
 /**
  * The public JWK with the algorithm the key signs with: from its curve, or from its RSA scheme.
- * @throws KeydError `unsupported_algorithm` for keys that sign nothing this project issues for
+ * @throws KeydError `unsupported_algorithm` for keys that sign nothing this project issues for, `malformed_structure`
  */
 export function publicAreaToJwk(area: PublicArea): PublicJwk {
   if (area.type === 'ecc') {
@@ -27,8 +30,12 @@ export function publicAreaToJwk(area: PublicArea): PublicJwk {
   if (area.scheme?.hash !== 'sha256') {
     throw new KeydError('unsupported_algorithm', 'an RSA key needs the scheme RSASSA or RSAPSS with SHA-256');
   }
-  const n = encodeBase64url(withoutLeadingZeros(area.modulus));
-  return { kty: 'RSA', n, e: 'AQAB', alg: area.scheme.scheme === 'rsapss' ? 'PS256' : 'RS256' };
+  return {
+    kty: 'RSA',
+    n: modulus(area),
+    e: 'AQAB',
+    alg: area.scheme.scheme === 'rsapss' ? 'PS256' : 'RS256',
+  };
 }
 
 /**
@@ -36,18 +43,16 @@ export function publicAreaToJwk(area: PublicArea): PublicJwk {
  * @throws KeydError `malformed_structure`
  */
 export function publicAreaToKeyObject(area: PublicArea): KeyObject {
+  const known = imported.get(area);
+  if (known !== undefined) return known;
   const key =
     area.type === 'ecc'
       ? { kty: 'EC', crv: area.curve, ...coordinates(area) }
-      : { kty: 'RSA', n: encodeBase64url(withoutLeadingZeros(area.modulus)), e: 'AQAB' };
-  if (area.type === 'rsa' && area.modulus.length !== area.keyBits / 8) {
-    throw new KeydError(
-      'malformed_structure',
-      `TPMT_PUBLIC: the modulus has ${area.modulus.length * 8} bits, not ${area.keyBits}`,
-    );
-  }
+      : { kty: 'RSA', n: modulus(area), e: 'AQAB' };
   try {
-    return createPublicKey({ format: 'jwk', key });
+    const object = createPublicKey({ format: 'jwk', key });
+    imported.set(area, object);
+    return object;
   } catch (error) {
     throw new KeydError('malformed_structure', 'TPMT_PUBLIC: unique is no public key', { cause: error });
   }
@@ -97,6 +102,17 @@ function coordinates(area: PublicArea & { readonly type: 'ecc' }): {
 } {
   const { octets } = CURVES[area.curve];
   return { x: encodeBase64url(leftPad(area.x, octets)), y: encodeBase64url(leftPad(area.y, octets)) };
+}
+
+/** @throws KeydError `malformed_structure` where it is not as long as the area says */
+function modulus(area: PublicArea & { readonly type: 'rsa' }): string {
+  if (area.modulus.length !== area.keyBits / 8) {
+    throw new KeydError(
+      'malformed_structure',
+      `TPMT_PUBLIC: the modulus has ${area.modulus.length * 8} bits, not ${area.keyBits}`,
+    );
+  }
+  return encodeBase64url(withoutLeadingZeros(area.modulus));
 }
 
 function withoutLeadingZeros(octets: Uint8Array): Uint8Array {

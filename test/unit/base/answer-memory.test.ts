@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { AnswerMemory } from '../../../../src/policy/cedar/answer-memory.ts';
+import { AnswerMemory } from '../../../src/base/answer-memory.ts';
 
 function counted() {
   const memory = new AnswerMemory<string>();

@@ -1,6 +1,6 @@
 /**
- * What was answered to a question, by the whole text of the question. Cedar's answer is a function of policies and
- * request alone, and a request holds all that its policies read: so a question put again has the same answer (S19).
+ * What was answered to a question, by the whole text of the question: for answers that are a function of that text and
+ * of nothing else, so that a question put again has the same answer. An answer is shared, so nobody changes it.
  */
 
 /** Of each of two generations: what is asked now and then stays, what was asked once goes. */
