@@ -1,6 +1,6 @@
 /**
- * The daemon with what the agent's name says: `bare-*` without policy and audit, `policy-*` and `ledger-*` without
- * audit, any other with everything. One process, so that the differences are those of the parts. For the bench
+ * The daemon with what the agent's name says: `bare-*` without policy and audit, `policy-*`, `asked-*` and
+ * `ledger-*` without audit, any other with everything. One process, so that the differences are those of the parts. For the bench
  * only. SIGUSR2 begins a CPU profile, and the next ends it, in `profile.json` beside the state.
  *
  *   node bench/subjects/composed-daemon.ts --config FILE
@@ -20,7 +20,7 @@ import { PERMIT_ALL, RECORD_NOTHING } from './replaced-parts.ts';
 const SAMPLE_INTERVAL_US = 200;
 
 const withoutPolicy = (agent: string): boolean => agent.startsWith('bare-');
-const withoutAudit = (agent: string): boolean => /^(bare|policy|ledger)-/.test(agent);
+const withoutAudit = (agent: string): boolean => /^(bare|policy|asked|ledger)-/.test(agent);
 
 function engineByName(shipped: PolicyEngine): PolicyEngine {
   return {

@@ -13,8 +13,8 @@ import { startBenchSandbox, type BenchSandbox } from './sandbox.ts';
 
 const PROGRAM = fileURLToPath(new URL('./composed-daemon.ts', import.meta.url));
 
-/** Each with one part more than the one before it. */
-export const COMPOSITIONS = ['bare', 'policy', 'ledger', 'pay'] as const;
+/** Each with one part more than the one before it; `asked` is `policy` with one that reads the amount. */
+export const COMPOSITIONS = ['bare', 'policy', 'asked', 'ledger', 'pay'] as const;
 export type Composition = (typeof COMPOSITIONS)[number];
 
 export function compositionName(composition: Composition, connections: number): string {

@@ -31,14 +31,16 @@ const REQUESTS = {
 
 export type BenchOperation = keyof typeof REQUESTS;
 
-/** Payments of so many different amounts: what policies remember of one must not be the whole of what is measured. */
+/** Payments of so many different amounts. */
 const AMOUNTS = 100;
+/** Of an agent whose policy reads the amount: more than Cedar's answers are remembered. */
+const ASKED_AMOUNTS = 20_000;
 
 /** What one connection after the other asks for, over and over. */
 function signRequests(agent: string, operation: BenchOperation): readonly LoadRequest[] {
   const asked = signRequest(agent, operation);
   if (operation !== 'http-message') return [asked];
-  return Array.from({ length: AMOUNTS }, (_, cents) => {
+  return Array.from({ length: agent.startsWith('asked-') ? ASKED_AMOUNTS : AMOUNTS }, (_, cents) => {
     const text = JSON.stringify({ amount: (cents + 1) / 100, payee: 'acme' });
     const body = Buffer.from(text).toString('base64url');
     return { ...asked, body: { ...REQUESTS['http-message'], body } };
