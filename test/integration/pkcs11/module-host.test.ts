@@ -11,6 +11,7 @@ import { OPERATION, OUTCOME, encodeFrame } from '../../../src/backend/pkcs11/mod
 import { openPkcs11Backend, type Pkcs11Backend } from '../../../src/backend/pkcs11/pkcs11-backend.ts';
 import { KeydError } from '../../../src/wire/problem.ts';
 import { expectCode, verifyJose } from '../../contract/backend-contract.ts';
+import { codeOfAsync } from '../../support/code-of.ts';
 import {
   makeSofthsm,
   processState,
@@ -223,6 +224,37 @@ describe('S17: a module host that dies or hangs', () => {
   });
 });
 
+describe('S17: a backend that closes, or a key that is destroyed, while signatures are under way', () => {
+  it('S17: settles each of them: with a signature that verifies, or with a refusal', async () => {
+    backend = await hsm.open();
+    const open = backend;
+    const gone = await open.generate({ keyId: randomUUID(), purpose: 'agent', algorithm: 'ES256' });
+    const stays = await open.generate({ keyId: randomUUID(), purpose: 'agent', algorithm: 'ES256' });
+    const signAll = (count: number): Promise<readonly (string | boolean)[]> =>
+      Promise.all(
+        Array.from({ length: count }, async (_, index) => {
+          const { keyId, publicJwk } = index % 2 === 0 ? gone : stays;
+          const octets = randomBytes(40);
+          try {
+            return verifyJose(publicJwk, octets, await open.sign(keyId, { kind: 'message', octets }));
+          } catch (thrown) {
+            return thrown instanceof KeydError ? thrown.code : String(thrown);
+          }
+        }),
+      );
+    expect(new Set(await signAll(20))).toEqual(new Set([true]));
+    const whileDestroyed = signAll(40);
+    await open.destroy(gone.keyId);
+    const outcomes = await whileDestroyed;
+    expect(new Set(outcomes.filter((_, index) => index % 2 === 1))).toEqual(new Set([true]));
+    expect(outcomes.filter((outcome) => outcome !== true && outcome !== 'key_not_found')).toEqual([]);
+    const whileClosed = signAll(40);
+    await open.close();
+    const allowed = [true, 'shutting_down', 'key_not_found', 'backend_unavailable', 'module_host_died'];
+    expect((await whileClosed).filter((outcome) => !allowed.includes(outcome))).toEqual([]);
+  });
+});
+
 describe('S17: a module host that lies', () => {
   const open = async (lie: string): Promise<Pkcs11Backend> => {
     backend = await openPkcs11Backend(
@@ -241,6 +273,13 @@ describe('S17: a module host that lies', () => {
       await expectCode(liar.sign(keyId, input), 'signature_mismatch');
       const digest: SignInput = { kind: 'digest', octets: randomBytes(32) };
       await expectCode(liar.sign(keyId, digest), 'signature_mismatch');
+      // Several at once are verified on the thread.
+      const outcomes = await Promise.all(
+        Array.from({ length: 24 }, (_, index) =>
+          codeOfAsync(() => liar.sign(keyId, index % 2 === 0 ? input : digest)),
+        ),
+      );
+      expect(new Set(outcomes)).toEqual(new Set(['signature_mismatch']));
     });
   }
 

@@ -3,6 +3,7 @@
  * `verify-lifecycle.ts STAGE ENDING`; as a worker: the same in workerData.
  */
 import { generateKeyPairSync, hash, sign } from 'node:crypto';
+import { readdirSync, readFileSync } from 'node:fs';
 import { isMainThread, parentPort, workerData } from 'node:worker_threads';
 import { VerificationThread } from '../../../src/backend/pkcs11/verification-thread.ts';
 import { verifyAddon } from '../../../src/backend/pkcs11/verify-addon.ts';
@@ -46,7 +47,16 @@ async function reach(): Promise<void> {
 }
 
 await reach();
-if (ending === 'exit') process.exit(0);
+if (ending === 'exit') {
+  // After the listeners of what is imported here: by now no thread may be at work on what `exit` takes apart.
+  process.on('exit', () => {
+    const names = readdirSync('/proc/self/task').map((task) =>
+      readFileSync(`/proc/self/task/${task}/comm`, 'utf8'),
+    );
+    if (isMainThread && names.includes('verification\n')) console.log('the thread is still there');
+  });
+  process.exit(0);
+}
 // Wait here to be terminated; otherwise the event loop runs dry, once the questions are answered.
 if (ending === 'terminate') {
   parentPort?.on('message', () => undefined);

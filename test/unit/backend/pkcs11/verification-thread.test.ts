@@ -1,4 +1,12 @@
-import { constants, createHash, generateKeyPairSync, randomBytes, sign, type KeyObject } from 'node:crypto';
+import {
+  constants,
+  createHash,
+  createPublicKey,
+  generateKeyPairSync,
+  randomBytes,
+  sign,
+  type KeyObject,
+} from 'node:crypto';
 import { afterEach, describe, expect, it } from 'vitest';
 import { VerificationThread } from '../../../../src/backend/pkcs11/verification-thread.ts';
 import { verifyAddon, type NativePublicKey } from '../../../../src/backend/pkcs11/verify-addon.ts';
@@ -235,6 +243,19 @@ describe('S17: the verification thread', () => {
 });
 
 describe('a native public key', () => {
+  it('leaves none of OpenSSL’s errors behind for node:crypto to find', () => {
+    const { key } = makePair('RS256');
+    expect(key.verifies(Buffer.alloc(32), Buffer.alloc(256, 0xff))).toBe(false);
+    expect(() => nativeKey('ES256', Buffer.alloc(40, 0x30))).toThrow(TypeError);
+    let found: unknown = 'nothing was thrown';
+    try {
+      createPublicKey({ key: Buffer.alloc(40, 0x30), format: 'der', type: 'spki' });
+    } catch (thrown) {
+      found = (thrown as { readonly opensslErrorStack?: readonly string[] }).opensslErrorStack ?? [];
+    }
+    expect(JSON.stringify(found)).not.toMatch(/rsa/i);
+  });
+
   it('is nothing but one whole key of its algorithm', () => {
     const spki = Object.fromEntries(ALGORITHMS.map((one) => [one, spkiOf(makePair(one).publicKey)]));
     for (const [algorithm, der] of Object.entries(spki)) {
