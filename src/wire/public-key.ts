@@ -1,6 +1,7 @@
 /** Public keys as node:crypto uses them, and verification by the key's own algorithm. */
 import { constants, createPublicKey, verify, type KeyObject } from 'node:crypto';
 import { algorithmEntry } from './algorithms.ts';
+import { verifyEcdsa } from './ecdsa-signature.ts';
 import type { PublicJwk } from './jwk.ts';
 import { KeydError } from './problem.ts';
 
@@ -52,7 +53,7 @@ export function verifySignature(jwk: PublicJwk, message: Uint8Array, signature: 
   const entry = algorithmEntry(jwk.alg);
   if (entry.signatureOctets !== undefined && signature.length !== entry.signatureOctets) return false;
   const key = publicKeyObject(jwk);
-  if (entry.kty === 'EC') return verify(entry.hash, message, { key, dsaEncoding: 'ieee-p1363' }, signature);
+  if (entry.kty === 'EC') return verifyEcdsa(entry.hash, message, key, signature);
   if (entry.rsaPadding === 'pss') {
     const padding = constants.RSA_PKCS1_PSS_PADDING;
     return verify(entry.hash, message, { key, padding, saltLength: PSS_SALT_OCTETS }, signature);

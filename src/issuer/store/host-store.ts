@@ -4,13 +4,14 @@ import { inTransaction, prepared } from '../../base/sqlite.ts';
 import { jwkThumbprint } from '../../wire/jwk.ts';
 import type { BootState } from '../verifier/boot-state.ts';
 import {
+  parseBoot,
   serializeBoot,
   toEnrolledHost,
   toUnapprovedHost,
   type EnrolledHost,
   type UnapprovedHost,
 } from './host-records.ts';
-import { settled } from './rows.ts';
+import { settled, textOf } from './rows.ts';
 
 // An EK certificate is public, so anyone can ask in a host's name: the list is a hint, and bounded.
 const MAX_UNAPPROVED = 256;
@@ -115,8 +116,8 @@ export class HostStore {
   rememberBoot(akId: string, boot: BootState): Promise<void> {
     return settled(() => {
       inTransaction(this.#database, () => {
-        const row = prepared(this.#database, 'SELECT * FROM hosts WHERE ak_id = ?').get(akId);
-        if (row === undefined || !isLater(boot, toEnrolledHost(row).boot)) return;
+        const row = prepared(this.#database, 'SELECT boot FROM hosts WHERE ak_id = ?').get(akId);
+        if (row === undefined || !isLater(boot, parseBoot(textOf(row, 'boot')))) return;
         prepared(this.#database, 'UPDATE hosts SET boot = ? WHERE ak_id = ?').run(serializeBoot(boot), akId);
       });
     });

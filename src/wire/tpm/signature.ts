@@ -3,6 +3,7 @@
  * the key; a signature that names another one is refused (algorithm confusion).
  */
 import { constants, verify } from 'node:crypto';
+import { verifyEcdsa } from '../ecdsa-signature.ts';
 import { KeydError } from '../problem.ts';
 import { TpmReader, TpmWriter, hex } from './codec.ts';
 import { CURVES, TPM_ALG, type HashName } from './constants.ts';
@@ -75,7 +76,7 @@ export function verifyTpmSignature(area: PublicArea, message: Uint8Array, signat
   const key = publicAreaToKeyObject(area);
   switch (scheme) {
     case 'ecdsa':
-      return verify(hash, message, { key, dsaEncoding: 'ieee-p1363' }, jose);
+      return verifyEcdsa(hash, message, key, jose);
     case 'rsassa':
       return verify(hash, message, { key, padding: constants.RSA_PKCS1_PADDING }, jose);
     case 'rsapss':

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createLogger, redact } from '../../../src/base/logger.ts';
-import { inTransaction, openStateDatabase, schemaVersion } from '../../../src/base/sqlite.ts';
+import { inTransaction, openStateDatabase, prepared, schemaVersion } from '../../../src/base/sqlite.ts';
 import { parseTomlConfig, readTomlConfig } from '../../../src/base/toml-config.ts';
 import { integer, object, optional, text } from '../../../src/wire/check.ts';
 import { KeydError } from '../../../src/wire/problem.ts';
@@ -114,6 +114,28 @@ describe('readTomlConfig', () => {
     expect(caught(() => readTomlConfig(path, shape)).code).toBe('configuration_invalid');
     writeFileSync(path, Buffer.from([0x6e, 0xff, 0xfe]));
     expect(caught(() => readTomlConfig(path, shape)).message).toContain('bad.toml');
+  });
+});
+
+describe('prepared', () => {
+  it('prepares a text once for each database, and every call starts afresh', () => {
+    const open = (name: string) =>
+      openStateDatabase({
+        path: join(folder, name),
+        migrations: ['CREATE TABLE thing (id INTEGER PRIMARY KEY) STRICT;'],
+      });
+    const [one, other] = [open('one.db'), open('other.db')];
+    const insert = 'INSERT INTO thing (id) VALUES (?)';
+    expect(prepared(one, insert)).toBe(prepared(one, insert));
+    prepared(one, insert).run(7);
+    expect(() => prepared(one, insert).run(7)).toThrow(/UNIQUE/);
+    prepared(one, insert).run(8);
+    const [row, rest] = ['SELECT id FROM thing WHERE id = ?', 'SELECT id FROM thing ORDER BY id'];
+    expect([7, 8, 9].map((id) => prepared(one, row).get(id)?.['id'])).toEqual([7, 8, undefined]);
+    expect(prepared(one, rest).all()).toHaveLength(2);
+    expect(prepared(other, rest).all()).toHaveLength(0);
+    one.close();
+    other.close();
   });
 });
 

@@ -1,7 +1,7 @@
-import { sign, verify } from 'node:crypto';
+import { generateKeyPairSync, sign, verify } from 'node:crypto';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { ecdsaConcatToDer, ecdsaDerToConcat } from '../../../src/wire/ecdsa-signature.ts';
+import { ecdsaConcatToDer, ecdsaDerToConcat, verifyEcdsa } from '../../../src/wire/ecdsa-signature.ts';
 import { codeOf } from '../../support/code-of.ts';
 import { testKey } from '../../support/signed-request.ts';
 
@@ -70,5 +70,42 @@ describe('ECDSA-Sig-Value and r||s', () => {
         expect([undefined, 'malformed_structure']).toContain(codeOf(() => ecdsaDerToConcat(octets, 32)));
       }),
     );
+  });
+});
+
+describe('verifyEcdsa', () => {
+  const message = Buffer.from('a message');
+
+  it.each([
+    ['P-256', 'sha256', 64],
+    ['P-384', 'sha384', 96],
+  ])('says of %s what node:crypto says of r||s', (namedCurve, hash, octets) => {
+    const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve });
+    // Enough of them to meet halves that begin with zeros.
+    for (let round = 0; round < 300; round += 1) {
+      const signature = sign(hash, message, { key: privateKey, dsaEncoding: 'ieee-p1363' });
+      expect(signature).toHaveLength(octets);
+      expect(verifyEcdsa(hash, message, publicKey, signature)).toBe(true);
+      const changed = Uint8Array.from(signature);
+      changed[round % octets] = (changed[round % octets] ?? 0) ^ 1;
+      expect(verifyEcdsa(hash, message, publicKey, changed)).toBe(false);
+    }
+  });
+
+  it('is false for a zero half, a half beyond the group order and another message', () => {
+    const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+    const signature = sign('sha256', message, { key: privateKey, dsaEncoding: 'ieee-p1363' });
+    const [zero, most] = [Buffer.alloc(32), Buffer.alloc(32, 0xff)];
+    const [r, s] = [signature.subarray(0, 32), signature.subarray(32)];
+    for (const halves of [
+      [zero, s],
+      [r, zero],
+      [zero, zero],
+      [most, s],
+      [r, most],
+    ]) {
+      expect(verifyEcdsa('sha256', message, publicKey, Buffer.concat(halves))).toBe(false);
+    }
+    expect(verifyEcdsa('sha256', Buffer.from('another'), publicKey, signature)).toBe(false);
   });
 });

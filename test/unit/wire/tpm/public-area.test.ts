@@ -104,6 +104,15 @@ describe('TPMT_PUBLIC', () => {
     expect(jwk.kty === 'EC' && Buffer.from(jwk.x, 'base64url').subarray(0, 3)).toEqual(Buffer.alloc(3));
   });
 
+  it('refuses a modulus of another length than the area says, as key and as JWK', () => {
+    const area = parsePublicArea(fromHex(objectNamed('key RS256').publicArea));
+    if (area.type !== 'rsa') throw new Error('not an RSA key');
+    const shorter = { ...area, modulus: area.modulus.subarray(1) };
+    const refused = expect.objectContaining({ code: 'malformed_structure' }) as unknown;
+    expect(() => publicAreaToKeyObject(shorter)).toThrow(refused);
+    expect(() => publicAreaToJwk(shorter)).toThrow(refused);
+  });
+
   it('refuses what is not an asymmetric key, reserved bits, and parameters that nobody here makes', () => {
     const ak = fromHex(objectNamed('AK').publicArea);
     const changed = (offset: number, ...octets: number[]): Uint8Array => {
