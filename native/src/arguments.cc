@@ -119,6 +119,18 @@ TPM2B_PUBLIC Arguments::Public(const char* name) const {
   return result;
 }
 
+Octets Arguments::Command(const char* name) const {
+  constexpr size_t kMin = 14;
+  const Span octets = View(name);
+  size_t offset = sizeof(UINT16);
+  UINT32 size = 0;
+  if (octets.size < kMin || octets.size > TPM2_MAX_COMMAND_SIZE ||
+      Tss2_MU_UINT32_Unmarshal(octets.data, octets.size, &offset, &size) != TSS2_RC_SUCCESS || size != octets.size) {
+    throw Wrong(name, "a whole TPM command with a handle");
+  }
+  return Octets(octets.data, octets.data + octets.size);
+}
+
 TPML_DIGEST Arguments::Digests(const char* name) const {
   const Napi::Value value = Get(name);
   TPML_DIGEST result{};

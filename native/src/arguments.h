@@ -15,6 +15,7 @@
 #include "esys_context.h"
 #include "esys_ptr.h"
 #include "marshal.h"
+#include "octets.h"
 
 namespace agentkeyd {
 
@@ -78,6 +79,8 @@ class Arguments {
   // TPM2B of a structure, such as TPM2B_PUBLIC; ESYS computes its size.
   TPM2B_PUBLIC Public(const char* name) const;
 
+  // A whole command that has at least one handle, its size (TPM 2.0 Part 1, 18) that of the octets.
+  Octets Command(const char* name) const;
   TPML_DIGEST Digests(const char* name) const;
   TPML_CC CommandCodes(const char* name) const;
 

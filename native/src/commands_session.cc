@@ -49,12 +49,20 @@ std::unique_ptr<Work> PolicyRestart(const Arguments& in) {
   });
 }
 
+// A command of the caller's own making.
+std::unique_ptr<Work> Transmit(const Arguments& in) {
+  return MakeWork([object = in.Handle("object"), command = in.Command("command")](EsysContext& esys) mutable {
+    return Reply().Add("response", esys.Transmit(object, std::move(command)));
+  });
+}
+
 }  // namespace
 
 void AddSessionCommands(CommandMap& commands) {
   commands["startAuthSession"] = StartAuthSession;
   commands["sessionNonce"] = SessionNonce;
   commands["policyRestart"] = PolicyRestart;
+  commands["transmit"] = Transmit;
 }
 
 }  // namespace agentkeyd

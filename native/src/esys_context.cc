@@ -1,8 +1,19 @@
 #include "esys_context.h"
 
+#include <tss2/tss2_mu.h>
+#include <tss2/tss2_tcti.h>
 #include <tss2/tss2_tctildr.h>
 
 namespace agentkeyd {
+
+namespace {
+
+// No TPM has longer responses (TPM 2.0 Part 2, TPM2_MAX_RESPONSE_SIZE of the PC Client profile).
+constexpr std::size_t kMaxResponseSize = TPM2_MAX_RESPONSE_SIZE;
+// Tag, size and command code (TPM 2.0 Part 1, 18): the handle area follows.
+constexpr std::size_t kHandleOffset = 10;
+
+}  // namespace
 
 void EsysContext::FinalizeTcti::operator()(TSS2_TCTI_CONTEXT* tcti) const noexcept {
   Tss2_TctiLdr_Finalize(&tcti);
@@ -31,6 +42,24 @@ void EsysContext::Close() noexcept {
   dead_ = true;
   esys_.reset();
   tcti_.reset();
+}
+
+Octets EsysContext::Transmit(HandleId object, Octets command) {
+  Octets response(kMaxResponseSize);
+  std::size_t size = response.size();
+  Run("Tss2_Tcti_Transmit", [&](ESYS_CONTEXT* esys) -> TSS2_RC {
+    TPM2_HANDLE handle = 0;
+    std::size_t offset = kHandleOffset;
+    TSS2_RC rc = Esys_TR_GetTpmHandle(esys, Resolve(object), &handle);
+    if (rc == TSS2_RC_SUCCESS) rc = Tss2_MU_UINT32_Marshal(handle, command.data(), command.size(), &offset);
+    if (rc != TSS2_RC_SUCCESS) return rc;
+    // Between two calls ESYS waits for nothing, so the TCTI is free.
+    rc = Tss2_Tcti_Transmit(tcti_.get(), command.size(), command.data());
+    if (rc == TSS2_RC_SUCCESS) rc = Tss2_Tcti_Receive(tcti_.get(), &size, response.data(), TSS2_TCTI_TIMEOUT_BLOCK);
+    return rc;
+  });
+  response.resize(size);
+  return response;
 }
 
 void EsysContext::Discard(HandleId id) noexcept {

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "handle_table.h"
+#include "octets.h"
 #include "tss_error.h"
 
 namespace agentkeyd {
@@ -53,6 +54,10 @@ class EsysContext {
   void Call(const char* name, F call) {
     Run(name, call);
   }
+
+  // Puts the TPM handle of `object` in the first place of the handle area, sends the command as it then is, past ESYS,
+  // and waits for the response. Whatever the TPM answers is returned: the response code is the caller's to read.
+  Octets Transmit(HandleId object, Octets command);
 
   ESYS_TR Resolve(HandleId id) const { return handles_.Find(id).tr; }
   ESYS_TR Resolve(const std::optional<HandleId>& id) const {

@@ -317,3 +317,33 @@ describe('sessions on the bus', () => {
     }
   });
 });
+
+describe('commands past ESYS', () => {
+  it('have the handle of a live object and their own size; what the TPM answers is given back', async () => {
+    const tpm = await startTpm();
+    try {
+      const { esys } = tpm;
+      const object = await createSrk(esys);
+      const readPublic = Buffer.from('80010000000e0000017300000000', 'hex');
+      const response = await esys.transmit({ object, command: readPublic });
+      expect(response.readUInt32BE(2)).toBe(response.length);
+      expect(response.includes((await esys.readPublic({ object })).outPublic)).toBe(true);
+      // TPM_RC_COMMAND_CODE is an answer, too.
+      const unknown = Buffer.from('80010000000e0000ffff00000000', 'hex');
+      expect((await esys.transmit({ object, command: unknown })).readUInt32BE(6)).toBe(0x143);
+      for (const command of [
+        readPublic.subarray(0, 10),
+        Buffer.concat([readPublic, Buffer.of(0)]),
+        Buffer.alloc(4097),
+        Buffer.alloc(0),
+      ]) {
+        await expect(esys.transmit({ object, command })).rejects.toThrow(TypeError);
+      }
+      await esys.flushContext(object);
+      expect(await rcOf(esys.transmit({ object, command: readPublic }))).toBe(0x70018);
+      expect(esys.isDead).toBe(false);
+    } finally {
+      await tpm.stop();
+    }
+  });
+});

@@ -173,6 +173,18 @@ export abstract class EsysCommands {
     return (await this.run<{ handle: EsysHandle }>('startAuthSession', args)).handle;
   }
 
+  /**
+   * Sends a whole command of the caller's making past ESYS, over the same TCTI and in the same order, and gives the whole
+   * response (Tss2_Tcti_Transmit, Tss2_Tcti_Receive). The TPM handle of `object` is put in the first place of its
+   * handle area. The response may carry a TPM_RC other than success.
+   */
+  async transmit(
+    args: { readonly object: EsysHandle; readonly command: Uint8Array },
+    signal?: AbortSignal,
+  ): Promise<Buffer> {
+    return (await this.run<{ response: Buffer }>('transmit', args, signal)).response;
+  }
+
   /** Esys_TRSess_GetNonceTPM: the nonce that the TPM sent last. */
   async sessionNonce(session: EsysHandle): Promise<Buffer> {
     return (await this.run<{ nonceTpm: Buffer }>('sessionNonce', { session })).nonceTpm;

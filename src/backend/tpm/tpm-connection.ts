@@ -270,7 +270,7 @@ export class TpmConnection {
     const facts = await readFacts(esys);
     const srk = await recogniseTpm(esys, this.#memory);
     const objects = new ContextCache(esys);
-    return { esys, facts, srk, objects, sessions: new SecureSessions(esys, srk.handle, objects) };
+    return { esys, facts, srk, objects, sessions: new SecureSessions(esys, srk, objects) };
   }
 
   async #connect(): Promise<EsysConnection> {

@@ -11,7 +11,7 @@
 import { createHash } from 'node:crypto';
 import { KeydError } from '../../wire/problem.ts';
 import { computeName } from '../../wire/tpm/name.ts';
-import { hasAttributes, parsePublicArea } from '../../wire/tpm/public-area.ts';
+import { hasAttributes, parsePublicArea, type PublicArea } from '../../wire/tpm/public-area.ts';
 import { ekTemplate, srkTemplate } from '../../wire/tpm/templates.ts';
 import { PERMANENT, type EsysConnection, type EsysHandle } from './esys.ts';
 import { existingHandles } from './tpm-facts.ts';
@@ -38,6 +38,8 @@ export interface Srk {
   readonly handle: EsysHandle;
   /** Name, hex. */
   readonly name: string;
+  /** What `name` is the Name of. */
+  readonly area: PublicArea;
 }
 
 /**
@@ -57,7 +59,11 @@ export async function recogniseTpm(esys: EsysConnection, memory: TpmMemory): Pro
   const derived = await deriveSrk(esys);
   await esys.flushContext(derived.handle);
   if (derived.name !== remembered.srkName) throw await otherTpm(esys, remembered);
-  if (persistent === undefined) return provisionSrk(esys);
+  if (persistent === undefined) {
+    const srk = await provisionSrk(esys);
+    if (srk.name !== remembered.srkName) throw await otherTpm(esys, remembered);
+    return srk;
+  }
   throw new KeydError(
     'tpm_unavailable',
     `Another key took the place of the SRK at 0x81000001; remove it (tpm2_evictcontrol -C o -c 0x81000001), then the SRK is put back`,
@@ -104,7 +110,7 @@ async function findSrk(esys: EsysConnection): Promise<Srk | undefined> {
       'The key at 0x81000001 is no storage root key; remove it (tpm2_evictcontrol)',
     );
   }
-  return { handle, name: name.toString('hex') };
+  return { handle, name: name.toString('hex'), area };
 }
 
 async function provisionSrk(esys: EsysConnection): Promise<Srk> {
@@ -116,7 +122,7 @@ async function provisionSrk(esys: EsysConnection): Promise<Srk> {
       persistentHandle: SRK_HANDLE,
     });
     if (handle === undefined) throw new KeydError('tpm_unavailable', 'The SRK was not made persistent');
-    return { handle, name: derived.name };
+    return { ...derived, handle };
   } finally {
     await esys.flushContext(derived.handle);
   }
@@ -127,7 +133,8 @@ async function deriveSrk(esys: EsysConnection): Promise<Srk> {
     parent: PERMANENT.owner,
     inPublic: srkTemplate(),
   });
-  return { handle, name: Buffer.from(computeName('sha256', outPublic)).toString('hex') };
+  const name = Buffer.from(computeName('sha256', outPublic)).toString('hex');
+  return { handle, name, area: parsePublicArea(outPublic) };
 }
 
 // Template L-2 whether or not there is a certificate for it: every PC Client TPM has P-256, and it is quick.

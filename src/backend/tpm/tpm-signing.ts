@@ -4,10 +4,13 @@ import type { SignInput } from '../backend.ts';
 import { algorithmEntry, type Algorithm } from '../../wire/algorithms.ts';
 import { KeydError } from '../../wire/problem.ts';
 import { HASHES } from '../../wire/tpm/constants.ts';
+import { publicAreaName } from '../../wire/tpm/name.ts';
 import { parseSignature, signatureToJose } from '../../wire/tpm/signature.ts';
+import type { EsysHandle } from './esys.ts';
 import type { AuthDeriver } from './key-auth.ts';
-import { refuseAborted } from './turn-queue.ts';
 import type { SignAudit } from './sign-audit.ts';
+import type { SigningPlace } from './signing-sessions.ts';
+import { refuseAborted } from './turn-queue.ts';
 import type { OpenTpm } from './tpm-connection.ts';
 import { keySource, type TpmKey } from './tpm-key.ts';
 
@@ -45,30 +48,38 @@ export function digestToSign(algorithm: Algorithm, input: SignInput): Uint8Array
 }
 
 /**
- * Signs by one command, if the key is loaded and its auth needs no session; undefined where that is not so.
- * @throws KeydError `caller_gone`; TssFault
+ * Signs by one command, if the key is loaded and so is the session that its auth needs; undefined where that is not so.
+ * @throws KeydError `caller_gone`, `tpm_unavailable`; TssFault
  */
-export async function signIfLoaded(
-  tpm: OpenTpm,
-  { key, digest, protection, signal, audit }: Omit<SignJob, 'auths'>,
-): Promise<Uint8Array | undefined> {
-  if (protection !== 'password') return undefined;
-  const handle = tpm.objects.loaded(key.record.keyId);
+export async function signIfLoaded(tpm: OpenTpm, job: SignJob): Promise<Uint8Array | undefined> {
+  const handle = tpm.objects.loaded(job.key.record.keyId);
   if (handle === undefined) return undefined;
-  refuseAborted(signal);
-  return joseOf(tpm.esys.sign({ key: handle, digest, sessions: [] }, signal), { key, digest, audit });
+  refuseAborted(job.signal);
+  if (job.protection === 'password') return signByPassword(tpm, handle, job);
+  const place = tpm.sessions.chooseForSigning();
+  return place?.inTurn(() => {
+    refuseAborted(job.signal);
+    return signInSession(place, handle, job);
+  });
 }
 
-/** Signs on the open TPM. @throws KeydError `caller_gone`; TssFault */
-export async function signOnTpm(
-  tpm: OpenTpm,
-  { key, digest, protection, auths, signal, audit }: SignJob,
-): Promise<Uint8Array> {
+/** Signs on the open TPM. @throws KeydError `caller_gone`, `tpm_unavailable`; TssFault */
+export async function signOnTpm(tpm: OpenTpm, job: SignJob): Promise<Uint8Array> {
   // A session is asked for first: starting one may need the slot that the key would take.
-  const sessions = protection === 'salted' ? [await tpm.sessions.use('first')] : [];
-  const handle = await tpm.objects.acquire(keySource(key, tpm, auths));
-  refuseAborted(signal);
-  return joseOf(tpm.esys.sign({ key: handle, digest, sessions }, signal), { key, digest, audit });
+  const place = job.protection === 'salted' ? await tpm.sessions.openForSigning() : undefined;
+  const handle = await tpm.objects.acquire(keySource(job.key, tpm, job.auths));
+  refuseAborted(job.signal);
+  return place === undefined ? signByPassword(tpm, handle, job) : signInSession(place, handle, job);
+}
+
+function signByPassword(tpm: OpenTpm, key: EsysHandle, job: SignJob): Promise<Uint8Array> {
+  return joseOf(tpm.esys.sign({ key, digest: job.digest, sessions: [] }, job.signal), job);
+}
+
+function signInSession(place: SigningPlace, handle: EsysHandle, job: SignJob): Promise<Uint8Array> {
+  const { key, digest, auths, signal } = job;
+  const name = publicAreaName(key.publicArea);
+  return joseOf(place.sign({ key: handle, name, digest, auth: auths.keyAuth(key.record), signal }), job);
 }
 
 /** The TPM's answer in JOSE form, on account where one is kept. */

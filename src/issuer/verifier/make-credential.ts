@@ -1,19 +1,11 @@
 /** TPM2_MakeCredential in software (Part 1 §24, Part 3 §12.6): only the TPM that holds both keys opens it. */
-import {
-  constants,
-  createCipheriv,
-  createHmac,
-  diffieHellman,
-  generateKeyPairSync,
-  publicEncrypt,
-  randomBytes,
-} from 'node:crypto';
+import { createCipheriv, createHmac } from 'node:crypto';
 import { KeydError } from '../../wire/problem.ts';
 import { TpmWriter } from '../../wire/tpm/codec.ts';
-import { CURVES, HASHES, type HashName } from '../../wire/tpm/constants.ts';
-import { kdfA, kdfE } from '../../wire/tpm/kdf.ts';
-import type { EccPublicArea, PublicArea, RsaPublicArea } from '../../wire/tpm/public-area.ts';
-import { keyMaterialOf, leftPad, publicAreaToKeyObject } from '../../wire/tpm/public-key.ts';
+import { HASHES } from '../../wire/tpm/constants.ts';
+import { kdfA } from '../../wire/tpm/kdf.ts';
+import type { PublicArea } from '../../wire/tpm/public-area.ts';
+import { shareSecret } from '../../wire/tpm/secret-sharing.ts';
 
 export interface Credential {
   /** TPM2B_ID_OBJECT contents: integrity HMAC and encrypted identity. */
@@ -43,7 +35,7 @@ export function makeCredential(ek: PublicArea, akName: Uint8Array, secret: Uint8
       `a credential of ${secret.length} octets is longer than ${ek.nameAlg}`,
     );
   }
-  const { seed, encSecret } = ek.type === 'rsa' ? seedForRsa(ek) : seedForEcc(ek);
+  const { secret: seed, encrypted: encSecret } = shareSecret(ek, IDENTITY);
 
   const encryptionKey = kdfA(ek.nameAlg, seed, STORAGE, akName, NOTHING, ek.symmetricBits);
   // Each key is used once, so the IV of zeros that the specification demands is sound.
@@ -54,36 +46,4 @@ export function makeCredential(ek: PublicArea, akName: Uint8Array, secret: Uint8
   const hmacKey = kdfA(ek.nameAlg, seed, INTEGRITY, NOTHING, NOTHING, 8 * HASHES[ek.nameAlg].octets);
   const integrity = createHmac(ek.nameAlg, hmacKey).update(encIdentity).update(akName).digest();
   return { idObject: new TpmWriter().tpm2b(integrity).octets(encIdentity).toOctets(), encSecret };
-}
-
-interface Seed {
-  readonly seed: Uint8Array;
-  readonly encSecret: Uint8Array;
-}
-
-/** Part 1 §B.10.3: OAEP with the EK's nameAlg; the label has its terminating zero. */
-function seedForRsa(ek: RsaPublicArea): Seed {
-  const seed = randomBytes(HASHES[ek.nameAlg].octets);
-  const encSecret = publicEncrypt(
-    {
-      key: publicAreaToKeyObject(ek),
-      padding: constants.RSA_PKCS1_OAEP_PADDING,
-      oaepHash: ek.nameAlg,
-      oaepLabel: Buffer.from(`${IDENTITY}\0`),
-    },
-    seed,
-  );
-  return { seed, encSecret };
-}
-
-/** Part 1 §C.6.1: one-pass ECDH, KDFe over both x-coordinates. */
-function seedForEcc(ek: EccPublicArea): Seed {
-  const curve = CURVES[ek.curve];
-  const ephemeral = generateKeyPairSync('ec', { namedCurve: curve.openssl });
-  const point = keyMaterialOf(ephemeral.publicKey);
-  if (point.type !== 'ecc') throw new KeydError('internal', 'an EC key pair without a point');
-  const z = diffieHellman({ privateKey: ephemeral.privateKey, publicKey: publicAreaToKeyObject(ek) });
-  const hash: HashName = ek.nameAlg;
-  const seed = kdfE(hash, z, IDENTITY, point.x, leftPad(ek.x, curve.octets), 8 * HASHES[hash].octets);
-  return { seed, encSecret: new TpmWriter().tpm2b(point.x).tpm2b(point.y).toOctets() };
 }

@@ -13,19 +13,25 @@ export const AUDIT_DIGEST_ALG = HASHES[HASH].id;
 export const NO_DIGEST: Uint8Array = new Uint8Array();
 
 /**
- * cpHash of TPM2_Sign as this project sends it: the key's own scheme, no ticket, no parameter encryption
- * (Part 1 §16.7, Part 3 §20.2).
- * @param keyName Name of the key
+ * Parameters of TPM2_Sign as this project sends it: the key's own scheme, no ticket (Part 3 §20.2).
+ * @param digest what is signed
  */
-export function signCommandHash(keyName: Uint8Array, digest: Uint8Array): Uint8Array {
-  const command = new TpmWriter()
-    .u32(TPM_CC.Sign)
-    .octets(keyName)
+export function signParameters(digest: Uint8Array): Uint8Array {
+  return new TpmWriter()
     .tpm2b(digest)
     .u16(TPM_ALG.NULL)
     .u16(TPM_ST.HASHCHECK)
     .u32(TPM_RH.NULL)
-    .tpm2b(new Uint8Array());
+    .tpm2b(new Uint8Array())
+    .toOctets();
+}
+
+/**
+ * cpHash of TPM2_Sign as this project sends it, without parameter encryption (Part 1 §16.7).
+ * @param keyName Name of the key
+ */
+export function signCommandHash(keyName: Uint8Array, digest: Uint8Array): Uint8Array {
+  const command = new TpmWriter().u32(TPM_CC.Sign).octets(keyName).octets(signParameters(digest));
   return hash(command.toOctets());
 }
 

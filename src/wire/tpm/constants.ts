@@ -29,6 +29,8 @@ export const TPM_GENERATED_VALUE = 0xff544347;
 
 /** TPM_ST (Part 2 §6.9). */
 export const TPM_ST = {
+  NO_SESSIONS: 0x8001,
+  SESSIONS: 0x8002,
   ATTEST_NV: 0x8014,
   ATTEST_COMMAND_AUDIT: 0x8015,
   ATTEST_CERTIFY: 0x8017,
@@ -46,12 +48,13 @@ export const TPM_RH = {
   PLATFORM: 0x4000000c,
 } as const;
 
-/** TPM_CC (Part 2 §6.5.2): commands that enter a policy digest, the audit digest or an error message. */
+/** TPM_CC (Part 2 §6.5.2): commands that are made here, or enter a policy digest or the audit digest. */
 export const TPM_CC = {
   SetCommandCodeAuditStatus: 0x0140,
   PolicySecret: 0x0151,
   Sign: 0x015d,
   PolicyOR: 0x0171,
+  StartAuthSession: 0x0176,
   PolicyAuthorizeNV: 0x0192,
 } as const;
 
