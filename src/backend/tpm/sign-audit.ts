@@ -8,6 +8,7 @@ import {
   signCommandHash,
   signResponseHash,
 } from '../../wire/tpm/audit-digest.ts';
+import { KeydError, type ErrorCode } from '../../wire/problem.ts';
 import { publicAreaName } from '../../wire/tpm/name.ts';
 import type { ExpectedDigest } from '../../wire/command-audit.ts';
 import { TssFault } from './esys.ts';
@@ -21,6 +22,7 @@ interface Sent {
 
 /** Bits of a TSS2 response code that say who made it; none are the TPM's own (TSS 2.0 Overview §4). */
 const LAYER_MASK = 0xffff_0000;
+const NEVER_SENT: ReadonlySet<ErrorCode> = new Set(['caller_gone', 'deadline_exceeded', 'too_many_requests']);
 
 export class SignAudit {
   #digest: Uint8Array = NO_DIGEST;
@@ -41,7 +43,7 @@ export class SignAudit {
       sent.rpHash = signResponseHash(signature);
       return signature;
     } catch (thrown) {
-      if (!isRefusal(thrown)) this.#isLost = true;
+      if (!isRefusal(thrown) && !wasNeverSent(thrown)) this.#isLost = true;
       sent.rpHash = null;
       throw thrown;
     } finally {
@@ -75,6 +77,11 @@ export class SignAudit {
       this.#signed += 1;
     }
   }
+}
+
+/** Taken back before the TPM had it, or never taken by the queue: nothing of it is in the digest. */
+function wasNeverSent(thrown: unknown): boolean {
+  return thrown instanceof KeydError && NEVER_SENT.has(thrown.code);
 }
 
 function isRefusal(thrown: unknown): boolean {

@@ -8,7 +8,6 @@ import { TPM_RC } from '../../wire/tpm/constants.ts';
 import { parsePublicArea } from '../../wire/tpm/public-area.ts';
 import { signingKeyTemplate, type SigningKeyOptions } from '../../wire/tpm/templates.ts';
 import { readLoadedPublic, type ObjectSource } from './context-cache.ts';
-import { TssFault } from './esys.ts';
 import type { AuthDeriver } from './key-auth.ts';
 import { isTpmCode } from './response-code.ts';
 import type { SignAudit } from './sign-audit.ts';
@@ -86,7 +85,7 @@ async function make(
     await tpm.objects.adopt(object, handle);
     return { outPublic, outPrivate };
   } catch (thrown) {
-    if (!(thrown instanceof TssFault) || !isTpmCode(thrown.rc, TPM_RC.COMMAND_CODE)) throw thrown;
+    if (!isTpmCode(thrown, TPM_RC.COMMAND_CODE)) throw thrown;
     return await tpm.esys.create(creation);
   } finally {
     userAuth.fill(0);
