@@ -19,13 +19,13 @@ import { startSubjects } from './subjects/all.ts';
 
 const USAGE = `Usage: npm run bench -- [options]
 
-  --short            fewer and shorter rounds, fewer agents and audit entries: under ten minutes
+  --short            fewer and shorter rounds, fewer agents and audit entries: ten minutes
   --rounds N         rounds of every measurement (default 7, short 5)
   --seconds S        of each measurement in each round (default 2, short 1)
   --only TEXT        only measurements whose name contains TEXT (or one of TEXT|TEXT); \`scale\` is what scale costs
   --slow             instead: what callers get of a TPM of 30 ms a signature, and beside one that floods (as root)
   --json             the last line is one JSON object
-  --report           write docs/performance.md and docs/performance/*.svg, with the short form of --slow in it
+  --report           write docs/performance.md and docs/performance/*.svg, with the short form of --slow in it: two minutes more
   --help
 `;
 

@@ -20,6 +20,9 @@ export interface Measurement {
 /** Samples by measurement, one a round; index = round. */
 export type Results = ReadonlyMap<string, readonly Sample[]>;
 
+/** Before each run, for what has been idle meanwhile: its pages and caches are not what they are under load. */
+const RAMP_S = 0.5;
+
 /** Runs all measurements `rounds` times, each round in another order, after one round to warm up. */
 export async function measure(
   measurements: readonly Measurement[],
@@ -32,6 +35,7 @@ export async function measure(
   for (const measurement of measurements) await measurement.run(seconds);
   for (let round = 1; round <= rounds; round += 1) {
     for (const { name, run } of shuffled(measurements)) {
+      await run(RAMP_S);
       const sample = await run(seconds);
       results.get(name)?.push(sample);
       say(

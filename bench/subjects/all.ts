@@ -99,9 +99,13 @@ async function start({ dir, programs, short, say, stops }: Starting): Promise<Om
     ...(short ? [8] : CONNECTIONS).flatMap((connections) =>
       KEYS.flatMap((key) => [
         load(full, key, 'http-message', connections),
-        load(full, key, 'dpop', connections),
-        load(full, key, 'jwt', connections),
-        load(local, `raw-${key}`, 'raw', connections),
+        ...(short && !key.startsWith('p256')
+          ? []
+          : [
+              load(full, key, 'dpop', connections),
+              load(full, key, 'jwt', connections),
+              load(local, `raw-${key}`, 'raw', connections),
+            ]),
       ]),
     ),
     ...[1, 8].flatMap((connections) =>

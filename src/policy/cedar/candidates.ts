@@ -1,8 +1,8 @@
 /** The policies that can apply to a request, and what Cedar and the checks need of each distinct group of them. */
 import type { PolicyRequest } from '../verdict.ts';
-import { AgentIndex } from './agent-index.ts';
 import type { CompiledPolicy } from './compile-policy.ts';
-import { PLAIN } from './plain-context.ts';
+import { OriginIndex } from './origin-index.ts';
+import { PLAIN, targetOf } from './plain-context.ts';
 import { matchesPins } from './pins.ts';
 import type { PreparableSet } from './prepared-sets.ts';
 import { mergeReads, type Reads } from './reads.ts';
@@ -28,7 +28,7 @@ export interface CandidatePart {
 const MAX_GROUPS = 4096;
 
 export class CandidateIndex {
-  readonly #byAction: ReadonlyMap<ActionName, AgentIndex<CompiledPolicy>>;
+  readonly #byAction: ReadonlyMap<ActionName, OriginIndex>;
   readonly #numbers: ReadonlyMap<CompiledPolicy, number>;
   readonly #groups = new Map<string, Candidates>();
 
@@ -37,7 +37,7 @@ export class CandidateIndex {
     this.#byAction = new Map(
       ALL_ACTIONS.map((action) => [
         action,
-        new AgentIndex(policies.filter(({ scope }) => scope.actions.has(action))),
+        new OriginIndex(policies.filter(({ scope }) => scope.actions.has(action))),
       ]),
     );
   }
@@ -49,14 +49,22 @@ export class CandidateIndex {
       const value = PLAIN[attribute]?.(parameters, facts);
       return typeof value === 'string' || typeof value === 'number' ? value : undefined;
     };
-    const policies = this.inScope(request).filter(({ pins }) => pins.size === 0 || matchesPins(pins, pinned));
+    const inScope = this.#covering(request, targetOf(parameters)?.origin);
+    const policies = inScope.filter(({ pins }) => pins.size === 0 || matchesPins(pins, pinned));
     return this.#group(policies);
   }
 
   /** Those whose scope covers the request, whatever their conditions. */
-  inScope({ caller, agent, parameters }: PolicyRequest): readonly CompiledPolicy[] {
+  inScope(request: PolicyRequest): readonly CompiledPolicy[] {
+    return this.#covering(request, undefined);
+  }
+
+  #covering(
+    { caller, agent, parameters }: PolicyRequest,
+    origin: string | undefined,
+  ): readonly CompiledPolicy[] {
     const uid = String(caller.uid);
-    const covering = this.#byAction.get(parameters.operation)?.covering(agent.name) ?? [];
+    const covering = this.#byAction.get(parameters.operation)?.covering(agent.name, origin) ?? [];
     return covering.filter(({ scope }) => scope.caller === undefined || scope.caller === uid);
   }
 

@@ -1,7 +1,6 @@
 /** Judges requests by a loaded set. */
 import type { AuthorizationAnswer } from '@cedar-policy/cedar-wasm/nodejs';
 import type { PolicyRequest, PolicyVerdict } from '../verdict.ts';
-import { AgentIndex } from './agent-index.ts';
 import { AnswerMemory } from '../../base/answer-memory.ts';
 import { CandidateIndex, type CandidatePart, type Candidates } from './candidates.ts';
 import type { CompiledPolicy } from './compile-policy.ts';
@@ -11,6 +10,8 @@ import { documentDenial } from './document-checks.ts';
 import { RequestDocuments } from './documents.ts';
 import { explainRequest } from './explain.ts';
 import { obligationsOf } from './obligations.ts';
+import { OriginIndex } from './origin-index.ts';
+import { targetOf } from './plain-context.ts';
 import type { Explanation, PolicySet, PolicySummary } from './policy-set.ts';
 import { askCedar } from './prepared-sets.ts';
 import { coversAgent } from './scope.ts';
@@ -24,7 +25,7 @@ export class CedarPolicySet implements PolicySet {
   readonly policies: readonly PolicySummary[];
   readonly #candidates: CandidateIndex;
   /** Policies that read what a proof may leave open, by agent. */
-  readonly #dependent: AgentIndex<CompiledPolicy>;
+  readonly #dependent: OriginIndex;
   readonly #rawPermits: readonly CompiledPolicy[];
   readonly #memory = new AnswerMemory<Answer>();
 
@@ -32,7 +33,7 @@ export class CedarPolicySet implements PolicySet {
     this.fingerprint = fingerprint;
     this.policies = policies.map(({ id, effect, file, line }) => ({ id, effect, file, line }));
     this.#candidates = new CandidateIndex(policies);
-    this.#dependent = new AgentIndex(
+    this.#dependent = new OriginIndex(
       policies.filter(({ dependence: { request, document } }) => request.size + document.size > 0),
     );
     this.#rawPermits = policies.filter(({ effect, scope }) => effect === 'permit' && scope.exactlyRaw);
@@ -73,7 +74,11 @@ export class CedarPolicySet implements PolicySet {
     if (outlived !== undefined) return deny(outlived);
     if (isSigning(parameters)) {
       const proof = { parameters, binds: binds ?? new Set() };
-      const unbound = unboundDenial(proof, this.#dependent.covering(agent.name), permits);
+      const unbound = unboundDenial(
+        proof,
+        this.#dependent.covering(agent.name, targetOf(parameters)?.origin),
+        permits,
+      );
       if (unbound !== undefined) return deny(unbound);
     }
     const demanded = obligationsOf(permits, documents, binds ?? new Set());

@@ -33,6 +33,9 @@ const CONDITIONS = [
   'when { context has method && context.method == "POST" }',
   'when { context has path && context.path == "/pay" }',
   'when { context has host && context.host == "api.example" }',
+  'when { context has origin && context.origin == "https://api.example" }',
+  'when { context has origin && ["https://api.example", "https://else.example"].contains(context.origin) }',
+  'when { context has origin && ["https://else.example"].contains(context.origin) }',
   'when { context.usage.lastDay > 5 }',
   'when { context.attestation.status == "good" }',
 ];
