@@ -14,7 +14,7 @@ const CORES =
   ' 80 µs on a thread of its own, little more than OpenSSL takes), and the module runs in another process (80 to 100 µs with' +
   ' C_Sign)';
 
-export const REASONS: Readonly<Record<string, string>> = {
+const REASONS: Readonly<Record<string, string>> = {
   pkcs11_bare_vs_raw: `${MAIN_THREAD}. ${CORES}. Two cores divided by all of that are 0.22 of the raw loop.`,
   pkcs11_full_vs_raw: `as bare, and ${PARTS}.`,
   tpm_full_vs_raw:
@@ -49,3 +49,8 @@ export const REASONS: Readonly<Record<string, string>> = {
     'all callers share the main thread, and the second worst of 250 requests waits for a collection or for what a flood has in' +
     ' flight (docs/decisions/0030).',
 };
+
+/** A line of Markdown: why the figure of this name is missed, as far as it is written down. */
+export function reasonLine(name: string): string {
+  return `- \`${name}\`: ${REASONS[name] ?? 'missed; why is not written down yet (bench/reasons.ts).'}`;
+}

@@ -7,7 +7,7 @@ import { table, range } from './harness/markdown.ts';
 import { difference, type Results, type Sample } from './harness/measurement.ts';
 import { barChart, type Bar } from './harness/plot.ts';
 import { spread } from './harness/stats.ts';
-import { REASONS } from './reasons.ts';
+import { reasonLine } from './reasons.ts';
 import type { SlowFigure } from './slow/scenarios.ts';
 import { slowSection } from './slow/section.ts';
 import { compositionName, type Composition, type Stage } from './subjects/composed.ts';
@@ -132,12 +132,7 @@ ${table(
 
 /** Of each missed bound why, as far as it is written down. */
 function missed({ all }: Figures): string {
-  const lines = all
-    .filter((figure) => verdict(figure) === 'missed')
-    .map(
-      ({ name }) =>
-        `- \`${name}\`: ${REASONS[name] ?? 'missed; why is not written down yet (bench/reasons.ts).'}`,
-    );
+  const lines = all.filter((figure) => verdict(figure) === 'missed').map(({ name }) => reasonLine(name));
   return lines.length === 0 ? '' : `\nMissed, and why:\n\n${lines.join('\n')}\n`;
 }
 

@@ -1,6 +1,6 @@
 /** The figures of slow and flooded hardware as text, JSON members and a section of the report. */
 import { format } from '../harness/plot.ts';
-import { REASONS } from '../reasons.ts';
+import { reasonLine } from '../reasons.ts';
 import type { SlowFigure } from './scenarios.ts';
 
 export function slowLines(figures: readonly SlowFigure[]): readonly string[] {
@@ -35,12 +35,7 @@ export function slowSection(figures: readonly SlowFigure[]): string {
         `| ${figure.what} (\`${figure.name}\`) | ${figure.bound} | ${range(figure)} | ${verdict(figure)} |`,
     ),
     '',
-    ...figures
-      .filter(({ isReached }) => !isReached)
-      .map(
-        ({ name }) =>
-          `- \`${name}\`: ${REASONS[name] ?? 'missed; why is not written down yet (bench/reasons.ts).'}`,
-      ),
+    ...figures.filter(({ isReached }) => !isReached).map(({ name }) => reasonLine(name)),
     '',
   ].join('\n');
 }

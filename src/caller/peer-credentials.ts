@@ -1,7 +1,6 @@
 /** What the kernel says of the peer of a Unix socket: the only import of `peercred.node`. */
-import { createRequire } from 'node:module';
 import type { Socket } from 'node:net';
-import { fileURLToPath } from 'node:url';
+import { addonLoader } from '../base/load-addon.ts';
 import { KeydError } from '../wire/problem.ts';
 
 /** As recorded by the kernel when the peer connected (SO_PEERCRED, SO_PEERGROUPS; unix(7)). */
@@ -27,21 +26,7 @@ interface NativeModule {
   readonly close: (fd: number) => void;
 }
 
-let nativeModule: NativeModule | undefined;
-
-function native(): NativeModule {
-  if (nativeModule === undefined) {
-    const file = new URL('../../native/build/Release/peercred.node', import.meta.url);
-    try {
-      nativeModule = createRequire(import.meta.url)(fileURLToPath(file)) as NativeModule;
-    } catch (cause) {
-      throw new KeydError('internal', 'peercred.node can not be loaded; run scripts/build-native.sh', {
-        cause,
-      });
-    }
-  }
-  return nativeModule;
-}
+const native = addonLoader('peercred', 'internal') as () => NativeModule;
 
 /**
  * The peer of the connected Unix socket `fd`; the caller closes `pidfd`.

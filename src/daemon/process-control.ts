@@ -1,6 +1,5 @@
 /** The process and its service manager: the only import of `process_control.node`. */
-import { createRequire } from 'node:module';
-import { fileURLToPath } from 'node:url';
+import { addonLoader } from '../base/load-addon.ts';
 import { KeydError } from '../wire/problem.ts';
 
 interface NativeModule {
@@ -10,21 +9,7 @@ interface NativeModule {
   readonly trimMemory: () => void;
 }
 
-let nativeModule: NativeModule | undefined;
-
-function native(): NativeModule {
-  if (nativeModule === undefined) {
-    const file = new URL('../../native/build/Release/process_control.node', import.meta.url);
-    try {
-      nativeModule = createRequire(import.meta.url)(fileURLToPath(file)) as NativeModule;
-    } catch (cause) {
-      throw new KeydError('internal', 'process_control.node can not be loaded; run scripts/build-native.sh', {
-        cause,
-      });
-    }
-  }
-  return nativeModule;
-}
+const native = addonLoader('process_control', 'internal') as () => NativeModule;
 
 /** SD_LISTEN_FDS_START, sd_listen_fds(3). */
 const FIRST_LISTEN_FD = 3;

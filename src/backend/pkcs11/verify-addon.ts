@@ -1,7 +1,5 @@
 /** The addon that verifies signatures (S17): the only import of `verify.node`. */
-import { createRequire } from 'node:module';
-import { fileURLToPath } from 'node:url';
-import { KeydError } from '../../wire/problem.ts';
+import { addonLoader } from '../../base/load-addon.ts';
 
 /** A public key as OpenSSL keeps it. */
 export interface NativePublicKey {
@@ -29,18 +27,5 @@ interface NativeModule {
   readonly VerificationThread: new (queueLimit: number) => NativeVerificationThread;
 }
 
-let nativeModule: NativeModule | undefined;
-
-/** Loads the addon at its first use. @throws KeydError `backend_unavailable` */
-export function verifyAddon(): NativeModule {
-  if (nativeModule === undefined) {
-    const file = new URL('../../../native/build/Release/verify.node', import.meta.url);
-    try {
-      nativeModule = createRequire(import.meta.url)(fileURLToPath(file)) as NativeModule;
-    } catch (cause) {
-      const message = 'verify.node can not be loaded; run scripts/build-native.sh';
-      throw new KeydError('backend_unavailable', message, { cause });
-    }
-  }
-  return nativeModule;
-}
+/** @throws KeydError `backend_unavailable` */
+export const verifyAddon = addonLoader('verify', 'backend_unavailable') as () => NativeModule;

@@ -2,8 +2,7 @@
  * The TPM through tpm2-tss: the only import of `esys.node`. One `EsysConnection` owns one ESYS
  * context and one thread; commands run in the order in which they are called.
  */
-import { createRequire } from 'node:module';
-import { fileURLToPath } from 'node:url';
+import { addonLoader } from '../../base/load-addon.ts';
 import { endAtExit } from '../../base/end-at-exit.ts';
 import { KeydError } from '../../wire/problem.ts';
 import { EsysCommands } from './esys-commands.ts';
@@ -47,26 +46,7 @@ interface NativeModule {
   readonly EsysConnection: new (tcti: string, queueLimit: number) => NativeConnection;
 }
 
-let nativeModule: NativeModule | undefined;
-
-// Loaded at the first connection, so that a host that only uses PKCS#11 needs no tpm2-tss.
-function native(): NativeModule {
-  if (nativeModule === undefined) {
-    const file = new URL('../../../native/build/Release/esys.node', import.meta.url);
-    try {
-      nativeModule = createRequire(import.meta.url)(fileURLToPath(file)) as NativeModule;
-    } catch (cause) {
-      throw new KeydError(
-        'backend_unavailable',
-        'The TPM addon can not be loaded; run scripts/build-native.sh',
-        {
-          cause,
-        },
-      );
-    }
-  }
-  return nativeModule;
-}
+const native = addonLoader('esys', 'backend_unavailable', 'The TPM addon') as () => NativeModule;
 
 /**
  * A connection to one TPM. Commands reject with `TssFault`, with KeydError `too_many_requests` if the
