@@ -6,6 +6,7 @@ import { measureAudit } from './scale/audit.ts';
 import type { Detail, ScaleContext, Scaled } from './scale/context.ts';
 import { measureDelegations } from './scale/delegations.ts';
 import { measureIssuances } from './scale/issuances.ts';
+import { measureIssuerCore } from './scale/issuer-core.ts';
 import { measurePolicies } from './scale/policies.ts';
 import { measureTpmAgents } from './scale/tpm-agents.ts';
 import type { BenchSandbox } from './sandbox.ts';
@@ -22,7 +23,8 @@ export async function measureOnce(context: ScaleContext, sandbox: BenchSandbox):
     return { ...context, dir };
   };
   const policies = await measurePolicies(await own('p'), sandbox);
-  const issuances = await measureIssuances(await own('i'), sandbox);
+  const oneHost = await measureIssuances(await own('i'), sandbox);
+  const issuances = await measureIssuerCore(await own('f'));
   const delegations = await measureDelegations(await own('d'), sandbox);
   const agents = await measureTpmAgents(await own('t'));
   const audit = await measureAudit(await own('a'));
@@ -36,6 +38,6 @@ export async function measureOnce(context: ScaleContext, sandbox: BenchSandbox):
       resident_mib: agents.resident.spread,
       issuances_per_s: issuances.spread,
     },
-    details: [...all.flatMap(({ details }) => details), ...delegations],
+    details: [...all.flatMap(({ details }) => details), ...oneHost, ...delegations],
   };
 }

@@ -15,9 +15,12 @@ export interface ScaleContext {
 export interface ScaleSizes {
   readonly agents: number;
   readonly auditEntries: number;
-  /** Issuances of a round, and of the round before it that warms the issuer up. */
+  /** Issuances of a round to the one host with a real daemon, and of the round before it that warms the issuer up. */
   readonly issuances: number;
   readonly firstIssuances: number;
+  /** Of the fleet that saturates an issuer: agents of each host, and seconds of a round. */
+  readonly fleetAgents: number;
+  readonly fleetSeconds: number;
 }
 
 /** What the figures are defined for. */
@@ -26,6 +29,8 @@ export const FULL_SIZES: ScaleSizes = {
   auditEntries: 1_000_000,
   issuances: 100,
   firstIssuances: 400,
+  fleetAgents: 48,
+  fleetSeconds: 5,
 };
 /** For a run of minutes: every figure is there, and says that it is of less. */
 export const SHORT_SIZES: ScaleSizes = {
@@ -33,6 +38,8 @@ export const SHORT_SIZES: ScaleSizes = {
   auditEntries: 200_000,
   issuances: 40,
   firstIssuances: 100,
+  fleetAgents: 24,
+  fleetSeconds: 3,
 };
 
 /** A figure beside those of the table: it tells where one of those comes from. */
