@@ -43,8 +43,8 @@ const REASONS: Readonly<Record<string, string>> = {
     ' verification of evidence and of the host’s signature, five signatures in its token, each verified again (S17), key imports' +
     ' and seven durable transactions; the profile is flat, and code that runs 25 times a second is never hot.',
   slow_rate:
-    'a millisecond lies between the TPM’s answer and its next command, most of it in the simulator: its TCTI connects anew for' +
-    ' each command, and the relay that stands for a slow chip accepts, connects and reads before its 30 ms begin.',
+    'between the TPM’s answer and its next command, which waits in the addon, the simulator’s TCTI connects anew, and the thread that' +
+    ' does so may wait for a core while the main thread wakes: 0.1 ms mostly, 1 at times.',
   flood_light_p99:
     'all callers share the main thread, and the second worst of 250 requests waits for a collection or for what a flood has in' +
     ' flight (docs/decisions/0030).',

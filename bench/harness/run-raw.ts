@@ -16,6 +16,7 @@ const PROGRAMS = {
   agent_sign: ['-lpthread'],
   paced_load: [],
   openssl_sign: ['-lcrypto'],
+  slow_tpm: ['-lpthread'],
 } as const;
 
 export type RawProgram = keyof typeof PROGRAMS;

@@ -8,7 +8,7 @@ import { makeSofthsm } from '../../test/support/softhsm.ts';
 import { requestAs } from '../../test/support/http-over-socket.ts';
 import { startDaemon, type TestDaemon } from '../../test/support/daemon.ts';
 import { startSwtpm } from '../../scripts/sandbox/swtpm.ts';
-import { lasting, startSlowTpm, type SlowTpm } from '../../scripts/sandbox/slow-tpm.ts';
+import { startSlowTpm, type SlowTpm } from './slow-tpm.ts';
 
 /** Users of this machine by number only: no name is needed. */
 export const FLOOD_UID = 41_001;
@@ -26,7 +26,8 @@ export interface SlowHost {
 
 const REQUEST = { htm: 'GET', htu: 'https://bench.example/read' };
 
-export async function startSlowHost(dir: string, signMs: number): Promise<SlowHost> {
+/** @param programs where those of bench/raw were compiled to */
+export async function startSlowHost(programs: string, dir: string, signMs: number): Promise<SlowHost> {
   const stops: (() => Promise<unknown>)[] = [];
   const stop = async (): Promise<void> => {
     for (const each of stops.splice(0).toReversed()) await each();
@@ -36,9 +37,10 @@ export async function startSlowHost(dir: string, signMs: number): Promise<SlowHo
     const swtpm = await startSwtpm(dir);
     stops.push(() => swtpm.end('SIGTERM'));
     const tpm = await startSlowTpm({
+      programs,
       tpmSocket: join(dir, 'tpm'),
       socket: join(dir, 'slow'),
-      hold: lasting(signMs),
+      signMs,
     });
     stops.push(() => tpm.stop());
     const softhsm = await makeSofthsm();

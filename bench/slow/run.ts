@@ -22,7 +22,7 @@ export async function runSlow(
     await chmod(dir, 0o711);
     const programs = join(dir, 'bin');
     await compileRaw(programs);
-    const host = await startSlowHost(join(dir, 'h'), SIGN_MS);
+    const host = await startSlowHost(programs, join(dir, 'h'), SIGN_MS);
     try {
       const { rounds, seconds } = { ...(options.short ? SHORT : FULL), ...options };
       return await measureSlow(programs, host, { signMs: SIGN_MS, rounds, seconds }, say);

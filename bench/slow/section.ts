@@ -25,7 +25,7 @@ export function slowSection(figures: readonly SlowFigure[]): string {
   return [
     '## Slow hardware, and one caller that floods',
     '',
-    'A TPM whose signatures take 30 ms (swtpm behind a relay that holds them), and SoftHSM; two users, the default limits.',
+    'A TPM whose signatures take 30 ms (swtpm behind a relay in C that holds each of them for 30 ms), and SoftHSM; two users, the default limits.',
     'A flood is 200 connections that ask again as soon as they are answered. How it is done: [load.md](load.md).',
     '',
     '| what | bound | median [min..max] | |',

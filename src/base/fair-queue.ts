@@ -67,6 +67,7 @@ export class FairQueue {
   /** When those that run began, oldest first. */
   readonly #runningSince: number[] = [];
   #lead: NodeJS.Timeout | undefined;
+  #lastEndedAt = Number.NEGATIVE_INFINITY;
   #serviceMs: number;
   #watcher: QueueWatcher | undefined;
   #closed = false;
@@ -174,7 +175,9 @@ export class FairQueue {
       this.#runningSince.push(startedAt);
       const expectedMs = this.#serviceMs;
       void waiter.start().then((isServed) => {
-        const tookMs = Math.max(0, this.#now() - startedAt);
+        const endedAt = this.#now();
+        const tookMs = Math.max(0, endedAt - this.#begunAt(startedAt));
+        this.#lastEndedAt = endedAt;
         this.#runningSince.splice(this.#runningSince.indexOf(startedAt), 1);
         // What was taken back before hardware began says nothing of how quick hardware is.
         if (isServed || tookMs > this.#serviceMs) this.#learn(tookMs);
@@ -183,6 +186,15 @@ export class FairQueue {
         if (this.#runningSince.length === 0) for (const resolve of this.#idle.splice(0)) resolve();
       });
     }
+  }
+
+  /** When hardware began with it: what is handed over early waits for the one before it. */
+  #begunAt(startedAt: number): number {
+    return this.#leadMs() === undefined ? startedAt : Math.max(startedAt, this.#lastEndedAt);
+  }
+
+  #leadMs(): number | undefined {
+    return this.#options.leadMs?.(this.#serviceMs);
   }
 
   #learn(tookMs: number): void {
@@ -194,15 +206,16 @@ export class FairQueue {
   #hasPlace(): boolean {
     const free = this.#places() - this.#runningSince.length;
     if (free !== 0) return free > 0;
-    const leadMs = this.#options.leadMs?.(this.#serviceMs);
+    const leadMs = this.#leadMs();
     const [oldest] = this.#runningSince;
     if (leadMs === undefined || oldest === undefined) return false;
-    const dueInMs = oldest + this.#serviceMs - leadMs - this.#now();
+    const dueInMs = this.#begunAt(oldest) + this.#serviceMs - leadMs - this.#now();
     if (dueInMs <= 0) return true;
     this.#lead ??= setTimeout(() => {
       this.#lead = undefined;
       this.#dispatch();
-    }, dueInMs);
+      // Timers cut off what is no whole millisecond, and would come too early.
+    }, Math.ceil(dueInMs));
     return false;
   }
 

@@ -454,6 +454,23 @@ describe('handing over ahead of time', () => {
     expect(queue.state).toMatchObject({ running: 0, waiting: 0 });
   });
 
+  it('expects one that was handed over early to begin when the one before it ends', async () => {
+    const queue = new FairQueue(AHEAD);
+    const begun: number[] = [];
+    let hardware = Promise.resolve();
+    // One at a time, as a chip does: the time that one waits for another is not its own.
+    const work = (): Promise<void> => {
+      begun.push(performance.now());
+      hardware = hardware.then(takes(100));
+      return hardware;
+    };
+    const start = performance.now();
+    for (let index = 0; index < 8; index += 1) void queue.run(ask('uid:1'), work);
+    await vi.advanceTimersByTimeAsync(800);
+    expect(begun.map((at) => at - start)).toEqual([0, 90, 190, 290, 390, 490, 590, 690]);
+    expect(queue.state).toEqual({ waiting: 0, running: 0, serviceMs: 100 });
+  });
+
   it('hands over one that comes when the present one is overdue at once, and only one', async () => {
     const queue = new FairQueue(AHEAD);
     void queue.run(ask('uid:1'), takes(1000));
