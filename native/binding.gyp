@@ -40,7 +40,7 @@
     },
     {
       "target_name": "peercred",
-      "sources": ["src/peercred.cc"]
+      "sources": ["src/peercred.cc", "src/process_watch.cc"]
     },
     {
       "target_name": "process_control",

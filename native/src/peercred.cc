@@ -1,13 +1,13 @@
-// peercred.node: what the kernel says of the peer of a connected Unix socket, unix(7).
-#include <fcntl.h>
+// peercred.node: what the kernel says of the peer of a connected Unix socket, unix(7), and whether it still holds.
 #include <napi.h>
-#include <poll.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include <optional>
+#include <string>
+#include <utility>
 #include <vector>
 
+#include "process_watch.h"
 #include "system_error.h"
 
 #ifndef SO_PEERGROUPS
@@ -62,7 +62,7 @@ std::optional<int> PidFd(Napi::Env env, int fd) {
   throw SystemError(env, "SO_PEERPIDFD");
 }
 
-// peerCredentials(fd): {uid, gid, pid, groups, pidfd?}. The caller owns the pidfd.
+// peerCredentials(fd): {uid, gid, pid, groups, pidfd?}. The caller owns the pidfd until a WatchedProcess has it.
 Napi::Value PeerCredentials(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const int fd = FileDescriptor(info, 0);
@@ -81,27 +81,74 @@ Napi::Value PeerCredentials(const Napi::CallbackInfo& info) {
   return result;
 }
 
-// isAlive(pidfd): a pidfd is readable once its process has exited, pidfd_open(2).
-Napi::Value IsAlive(const Napi::CallbackInfo& info) {
-  const Napi::Env env = info.Env();
-  pollfd entry{FileDescriptor(info, 0), POLLIN, 0};
-  int ready;
-  do {
-    ready = poll(&entry, 1, 0);
-  } while (ready < 0 && errno == EINTR);
-  if (ready < 0) throw SystemError(env, "poll");
-  if ((entry.revents & POLLNVAL) != 0) throw SystemError(env, "poll", EBADF);
-  return Napi::Boolean::New(env, ready == 0);
+Napi::BigInt Nanoseconds(Napi::Env env, const timespec& time) {
+  const __int128 value = static_cast<__int128>(time.tv_sec) * 1'000'000'000 + time.tv_nsec;
+  const unsigned __int128 magnitude = value < 0 ? -value : value;
+  const uint64_t words[] = {static_cast<uint64_t>(magnitude), static_cast<uint64_t>(magnitude >> 64)};
+  return Napi::BigInt::New(env, value < 0 ? 1 : 0, 2, words);
 }
 
-void Close(const Napi::CallbackInfo& info) {
-  if (close(FileDescriptor(info, 0)) != 0 && errno != EINTR) throw SystemError(info.Env(), "close");
-}
+// new WatchedProcess(pidfd or undefined, "/proc/PID"). Takes the pidfd over, also where it throws for the process.
+class WatchedProcess : public Napi::ObjectWrap<WatchedProcess> {
+ public:
+  static Napi::Function Define(Napi::Env env) {
+    return DefineClass(env, "WatchedProcess",
+                       {InstanceAccessor<&WatchedProcess::Executable>("executable"),
+                        InstanceAccessor<&WatchedProcess::Cgroup>("cgroup"),
+                        InstanceMethod<&WatchedProcess::Changed>("changed"),
+                        InstanceMethod<&WatchedProcess::Close>("close")});
+  }
+
+  explicit WatchedProcess(const Napi::CallbackInfo& info) : ObjectWrap(info) {
+    std::optional<agentkeyd::OwnedFd> pidfd;
+    if (!info[0].IsUndefined()) pidfd.emplace(FileDescriptor(info, 0));
+    if (!info[1].IsString()) throw Napi::TypeError::New(info.Env(), "expected a folder");
+    try {
+      watch_.emplace(std::move(pidfd), info[1].As<Napi::String>().Utf8Value());
+    } catch (const agentkeyd::FailedCall& failed) {
+      throw SystemError(info.Env(), failed.call, failed.number);
+    }
+  }
+
+ private:
+  // {dev, ino, size, mtimeNs, ctimeNs} of the file that it runs, as fs.BigIntStats has them; undefined where unknown.
+  Napi::Value Executable(const Napi::CallbackInfo& info) {
+    const Napi::Env env = info.Env();
+    if (!watch_ || !watch_->executable()) return env.Undefined();
+    const agentkeyd::FileIdentity& file = *watch_->executable();
+    Napi::Object result = Napi::Object::New(env);
+    result.Set("dev", Napi::BigInt::New(env, static_cast<uint64_t>(file.device)));
+    result.Set("ino", Napi::BigInt::New(env, static_cast<uint64_t>(file.inode)));
+    result.Set("size", Napi::BigInt::New(env, static_cast<int64_t>(file.size)));
+    result.Set("mtimeNs", Nanoseconds(env, file.modified));
+    result.Set("ctimeNs", Nanoseconds(env, file.changed));
+    return result;
+  }
+
+  // Octets as characters; a cgroup's name need not be UTF-8.
+  Napi::Value Cgroup(const Napi::CallbackInfo& info) {
+    const std::string octets = watch_ ? watch_->cgroup() : std::string();
+    napi_value result;
+    if (napi_create_string_latin1(info.Env(), octets.data(), octets.size(), &result) != napi_ok) {
+      throw Napi::Error::New(info.Env());
+    }
+    return Napi::Value(info.Env(), result);
+  }
+
+  // undefined where all holds, else what does not. What is closed is not known to be anything.
+  Napi::Value Changed(const Napi::CallbackInfo& info) {
+    const char* fact = watch_ ? watch_->Changed() : "process";
+    return fact == nullptr ? info.Env().Undefined() : Napi::String::New(info.Env(), fact);
+  }
+
+  void Close(const Napi::CallbackInfo&) { watch_.reset(); }
+
+  std::optional<agentkeyd::ProcessWatch> watch_;
+};
 
 Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("peerCredentials", Napi::Function::New<PeerCredentials>(env, "peerCredentials"));
-  exports.Set("isAlive", Napi::Function::New<IsAlive>(env, "isAlive"));
-  exports.Set("close", Napi::Function::New<Close>(env, "close"));
+  exports.Set("WatchedProcess", WatchedProcess::Define(env));
   return exports;
 }
 

@@ -1,23 +1,19 @@
 /** SHA-256 of running executables, each file hashed once. */
 import { createHash } from 'node:crypto';
 import { open } from 'node:fs/promises';
-import { statSync, type BigIntStats } from 'node:fs';
+import type { BigIntStats } from 'node:fs';
 
 /** Larger executables are not hashed: their hash is unknown. */
 const MAX_EXECUTABLE_OCTETS = 1024n * 1024n * 1024n;
 const MAX_REMEMBERED = 256;
 const READ_OCTETS = 128 * 1024;
 
-/**
- * Which file a link such as `/proc/PID/exe` leads to, as text that changes with its content: device, inode,
- * size, modification and change time. Undefined where we may not look (CAP_SYS_PTRACE, DECISIONS 9).
- */
-export function executableIdentity(link: string): string | undefined {
-  try {
-    return identity(statSync(link, { bigint: true }));
-  } catch {
-    return undefined;
-  }
+/** Which file it is, and in what state. */
+export type FileIdentity = Pick<BigIntStats, 'dev' | 'ino' | 'size' | 'mtimeNs' | 'ctimeNs'>;
+
+/** A file as text that changes with its content: device, inode, size, modification and change time. */
+export function identityText({ dev, ino, size, mtimeNs, ctimeNs }: FileIdentity): string {
+  return [dev, ino, size, mtimeNs, ctimeNs].join(':');
 }
 
 export class ExecutableHashes {
@@ -45,7 +41,7 @@ async function hashFile(link: string, expected: string): Promise<string | undefi
   const file = await open(link, 'r');
   try {
     const before = await file.stat({ bigint: true });
-    if (identity(before) !== expected || before.size > MAX_EXECUTABLE_OCTETS) return undefined;
+    if (identityText(before) !== expected || before.size > MAX_EXECUTABLE_OCTETS) return undefined;
     const hash = createHash('sha256');
     // One buffer: an interpreter of a hundred megabytes would otherwise leave as much behind in this process.
     const buffer = Buffer.allocUnsafeSlow(READ_OCTETS);
@@ -54,12 +50,8 @@ async function hashFile(link: string, expected: string): Promise<string | undefi
       if (bytesRead === 0) break;
       hash.update(buffer.subarray(0, bytesRead));
     }
-    return identity(await file.stat({ bigint: true })) === expected ? hash.digest('hex') : undefined;
+    return identityText(await file.stat({ bigint: true })) === expected ? hash.digest('hex') : undefined;
   } finally {
     await file.close();
   }
-}
-
-function identity(stats: BigIntStats): string {
-  return [stats.dev, stats.ino, stats.size, stats.mtimeNs, stats.ctimeNs].join(':');
 }

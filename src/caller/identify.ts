@@ -4,16 +4,12 @@ import { callerShare, frozenCaller, type Caller, type Ingress } from './caller.t
 import { managedCgroup } from './cgroup.ts';
 import { ExecutableHashes } from './executable-hash.ts';
 import type { KernelPeer } from './peer-credentials.ts';
-import { overflowUid, ownUidMap, snapshotCgroup, type ProcessSnapshot } from './process-info.ts';
+import { hostCgroupFacts, overflowUid, ownUidMap, type ProcessRecord } from './process-info.ts';
 import { WatchedProcess } from './watched-process.ts';
 
 export interface CallerIdentifierOptions {
-  /** Credentials of a connected Unix socket; throws where it is none. */
+  /** Credentials of a connected Unix socket, whose pidfd becomes ours; throws where it is none. */
   readonly readPeer: (fd: number) => KernelPeer;
-  /** Whether the process of a pidfd has not exited. */
-  readonly isAlive: (pidfd: number) => boolean;
-  /** Closes a pidfd. */
-  readonly closePidfd: (pidfd: number) => void;
   /** uids admitted although they are the overflow uid or call from another user namespace. */
   readonly admittedUids: readonly number[];
   /** Where procfs is mounted. */
@@ -48,29 +44,16 @@ export class CallerIdentifier {
     } catch (cause) {
       throw unknown('the kernel names no peer for this connection', cause);
     }
-    const { pid, pidfd } = peer;
-    const closing: (() => void)[] = [];
-    const close = (): void => {
-      for (const act of closing.splice(0)) act();
-    };
-    if (pidfd !== undefined) {
-      closing.push(() => {
-        this.#options.closePidfd(pidfd);
-      });
+    const watched = WatchedProcess.open(peer, this.#proc);
+    if (watched === undefined) {
+      throw unknown('the process that connected has ended or can not be seen from here');
     }
     try {
       this.#refuseForeignUser(peer);
-      const isAlive = pidfd === undefined ? undefined : () => this.#options.isAlive(pidfd);
-      const watched = pid > 0 ? WatchedProcess.open(pid, isAlive, this.#proc) : undefined;
-      if (watched === undefined)
-        throw unknown('the process that connected has ended or can not be seen from here');
-      closing.push(() => {
-        watched.close();
-      });
       this.#refuseForeignNamespace(peer, watched.facts);
-      return new PeerConnection(peer, ingress, watched, { proc: this.#proc, hashes: this.#hashes, close });
+      return new PeerConnection(peer, ingress, watched, { proc: this.#proc, hashes: this.#hashes });
     } catch (thrown) {
-      close();
+      watched.close();
       throw thrown;
     }
   }
@@ -81,8 +64,8 @@ export class CallerIdentifier {
     }
   }
 
-  #refuseForeignNamespace(peer: KernelPeer, snapshot: ProcessSnapshot): void {
-    if (snapshot.uidMap !== this.#ownUidMap && !this.#admitted.has(peer.uid)) {
+  #refuseForeignNamespace(peer: KernelPeer, { uidMap }: ProcessRecord): void {
+    if (uidMap !== this.#ownUidMap && !this.#admitted.has(peer.uid)) {
       throw unknown(`the caller is in another user namespace; no rule admits uid ${peer.uid} from there`);
     }
   }
@@ -91,7 +74,6 @@ export class CallerIdentifier {
 interface Tools {
   readonly proc: string;
   readonly hashes: ExecutableHashes;
-  readonly close: () => void;
 }
 
 /** One accepted connection and the process that opened it. */
@@ -112,7 +94,7 @@ export class PeerConnection {
         ? {}
         : {
             startTimeTicks: watched.facts.startTimeTicks,
-            ...snapshotCgroup(watched.facts, tools.proc),
+            ...hostCgroupFacts(cgroupPath, tools.proc),
             ...(cgroupPath === undefined ? {} : { cgroup: managedCgroup(cgroupPath) }),
           };
     this.#known = frozenCaller({ ingress, uid, gid, groups, pid, ...pinned });
@@ -144,7 +126,7 @@ export class PeerConnection {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    this.#tools.close();
+    this.#process.close();
   }
 
   async #describe(): Promise<Caller> {

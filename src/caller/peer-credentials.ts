@@ -1,7 +1,8 @@
-/** What the kernel says of the peer of a Unix socket: the only import of `peercred.node`. */
+/** What the kernel says of the peer of a Unix socket, and whether it still holds: the only import of `peercred.node`. */
 import type { Socket } from 'node:net';
 import { addonLoader } from '../base/load-addon.ts';
 import { KeydError } from '../wire/problem.ts';
+import type { FileIdentity } from './executable-hash.ts';
 
 /** As recorded by the kernel when the peer connected (SO_PEERCRED, SO_PEERGROUPS; unix(7)). */
 export interface KernelPeer {
@@ -15,21 +16,29 @@ export interface KernelPeer {
   readonly pidfd?: number;
 }
 
-/** `KernelPeer` with a pidfd that closes itself when it is dropped. */
-export interface PeerCredentials extends Omit<KernelPeer, 'pidfd'> {
-  readonly pidfd?: PidFd;
+/** What can change of a process while a connection of its is open: as it was when the watch began, and whether it still is. */
+export interface ProcessWatch {
+  /** The file that it runs; undefined where that may not be read (CAP_SYS_PTRACE, DECISIONS 9). */
+  readonly executable: FileIdentity | undefined;
+  /** The text of `/proc/PID/cgroup`, octets as characters. */
+  readonly cgroup: string;
+  /**
+   * The first that is not as it was, asked of the kernel now; undefined where all hold. What can not be found out
+   * does not hold. `process`: it has exited, as its pidfd says; never where there is none.
+   */
+  changed(): 'process' | 'executable' | 'cgroup' | undefined;
+  close(): void;
 }
 
 interface NativeModule {
   readonly peerCredentials: (fd: number) => KernelPeer;
-  readonly isAlive: (pidfd: number) => boolean;
-  readonly close: (fd: number) => void;
+  readonly WatchedProcess: new (pidfd: number | undefined, folder: string) => ProcessWatch;
 }
 
 const native = addonLoader('peercred', 'internal') as () => NativeModule;
 
 /**
- * The peer of the connected Unix socket `fd`; the caller closes `pidfd`.
+ * The peer of the connected Unix socket `fd`; `pidfd` is the caller's, to be given to `watchProcess`.
  * @throws KeydError `caller_unknown` if the descriptor is no connected Unix socket
  */
 export function readPeer(fd: number): KernelPeer {
@@ -40,14 +49,12 @@ export function readPeer(fd: number): KernelPeer {
   }
 }
 
-/** Closes a pidfd that `readPeer` returned. */
-export function closePidfd(pidfd: number): void {
-  native().close(pidfd);
-}
-
-/** Whether the process of a pidfd still runs; a zombie does not. */
-export function isPidfdAlive(pidfd: number): boolean {
-  return native().isAlive(pidfd);
+/**
+ * Watches the process with this `/proc/PID`. Takes `pidfd` over, and closes it with the watch or where there can be none.
+ * @throws the system error where the process has ended or can not be seen
+ */
+export function watchProcess(pidfd: number | undefined, folder: string): ProcessWatch {
+  return new (native().WatchedProcess)(pidfd, folder);
 }
 
 /**
@@ -59,42 +66,6 @@ export function socketFd(socket: Socket): number {
   const fd = handle?.fd;
   if (typeof fd !== 'number' || !Number.isInteger(fd) || fd < 0) throw unknown('the socket is not open');
   return fd;
-}
-
-/** The peer of a connected Unix socket. @throws KeydError `caller_unknown` */
-export function readPeerCredentials(socket: Socket): PeerCredentials {
-  const { pidfd, ...peer } = readPeer(socketFd(socket));
-  return pidfd === undefined ? peer : { ...peer, pidfd: new PidFd(pidfd) };
-}
-
-const droppedPidFds = new FinalizationRegistry<number>(closePidfd);
-
-/** An owned pidfd, pidfd_open(2). */
-export class PidFd {
-  #fd: number | undefined;
-
-  constructor(fd: number) {
-    this.#fd = fd;
-    droppedPidFds.register(this, fd, this);
-  }
-
-  /** Undefined once closed. */
-  get fd(): number | undefined {
-    return this.#fd;
-  }
-
-  /** False once the process has exited, and once this is closed. */
-  isAlive(): boolean {
-    return this.#fd !== undefined && isPidfdAlive(this.#fd);
-  }
-
-  close(): void {
-    if (this.#fd === undefined) return;
-    const fd = this.#fd;
-    this.#fd = undefined;
-    droppedPidFds.unregister(this);
-    closePidfd(fd);
-  }
 }
 
 function unknown(why: string, cause?: unknown): KeydError {

@@ -1,58 +1,39 @@
 /** What `/proc` tells of a peer process, read so that it can not be another process's (S10). */
 import { readFileSync, readlinkSync } from 'node:fs';
-import { cgroupFacts, servicePath, type CgroupFacts } from './cgroup.ts';
-import { executableIdentity } from './executable-hash.ts';
+import { cgroupFacts, type CgroupFacts } from './cgroup.ts';
 
 /** Inode of the initial cgroup namespace (`PROC_CGROUP_INIT_INO` of the kernel's proc_ns.h). */
 const INITIAL_CGROUP_NAMESPACE = 'cgroup:[4026531835]';
 
-/** Facts of one moment. */
-export interface ProcessSnapshot {
+/** What is read of a process by its pid alone. */
+export interface ProcessRecord {
   /** Clock ticks since boot, decimal text (`/proc/PID/stat` field 22). */
   readonly startTimeTicks: string;
-  /** See `executableIdentity`; absent where it may not be read. */
-  readonly executable?: string;
-  readonly cgroupPath?: string;
   /** `/proc/PID/uid_map`, which differs from ours in another user namespace. */
   readonly uidMap: string;
 }
 
 /**
- * Facts about a process, or undefined where it has ended.
- *
- * @param isAlive whether the process that the pid is pinned by (its pidfd) still runs: asked last, so that
- *   all facts are of that process and of none that got its pid later. Without a pin they may be another's;
- *   then only `startTimeTicks` (to notice that) and `uidMap` (to refuse by) are used.
+ * The process with this `/proc/PID`, or undefined where it has ended. It may be another that got the pid later,
+ * unless a pidfd says afterwards that the first one lives.
  */
-export function readProcess(
-  pid: number,
-  isAlive: (() => boolean) | undefined,
-  proc = '/proc',
-): ProcessSnapshot | undefined {
-  const folder = `${proc}/${pid}`;
-  let snapshot: ProcessSnapshot;
+export function readProcess(folder: string): ProcessRecord | undefined {
   try {
     const stat = parseProcStat(readFileSync(`${folder}/stat`, 'latin1'));
     if (stat === undefined || stat.state === 'Z' || stat.state === 'X') return undefined;
-    const executable = executableIdentity(`${folder}/exe`);
-    const cgroupPath = servicePath(readFileSync(`${folder}/cgroup`, 'latin1'));
-    snapshot = {
+    return {
       startTimeTicks: stat.startTimeTicks,
       uidMap: normalizeMap(readFileSync(`${folder}/uid_map`, 'latin1')),
-      ...(executable === undefined ? {} : { executable }),
-      ...(cgroupPath === undefined ? {} : { cgroupPath }),
     };
   } catch {
     // ENOENT or ESRCH: it ended while we read.
     return undefined;
   }
-  return isAlive === undefined || isAlive() ? snapshot : undefined;
 }
 
-/** Unit and container of a snapshot's cgroup; nothing where our own view is not the host's. */
-export function snapshotCgroup(snapshot: ProcessSnapshot, proc = '/proc'): CgroupFacts {
-  if (snapshot.cgroupPath === undefined || !inInitialCgroupNamespace(proc)) return {};
-  return cgroupFacts(snapshot.cgroupPath);
+/** Unit and container of a process with this cgroup path; nothing where our own view is not the host's. */
+export function hostCgroupFacts(cgroupPath: string | undefined, proc = '/proc'): CgroupFacts {
+  return cgroupPath === undefined || !inInitialCgroupNamespace(proc) ? {} : cgroupFacts(cgroupPath);
 }
 
 /** The uid map of this process. */

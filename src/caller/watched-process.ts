@@ -1,53 +1,53 @@
 /** The process at the other end of a connection: its facts once, and after that only whether they still hold. */
-import { closeSync, openSync, readSync } from 'node:fs';
-import { executableIdentity } from './executable-hash.ts';
-import { readProcess, type ProcessSnapshot } from './process-info.ts';
+import { identityText } from './executable-hash.ts';
+import { servicePath } from './cgroup.ts';
+import { watchProcess, type KernelPeer, type ProcessWatch } from './peer-credentials.ts';
+import { readProcess, type ProcessRecord } from './process-info.ts';
 
-/** Longer than any `/proc/PID/cgroup` there is; what is cut off is cut off in both readings. */
-const CGROUP_OCTETS = 16 * 1024;
-/** One for all: a reading is compared or copied before the next. */
-const scratch = Buffer.alloc(CGROUP_OCTETS);
+/** Facts of one moment. */
+export interface ProcessFacts extends ProcessRecord {
+  /** See `identityText`; absent where it may not be read. */
+  readonly executable?: string;
+  readonly cgroupPath?: string;
+}
 
 export class WatchedProcess {
-  readonly facts: ProcessSnapshot;
-  readonly #pid: number;
-  readonly #isAlive: (() => boolean) | undefined;
-  readonly #proc: string;
-  /** Bound to this process and to none that gets its pid later; open as long as the connection. */
-  readonly #cgroupFile: number;
-  readonly #cgroup: Buffer;
+  readonly facts: ProcessFacts;
+  readonly #watch: ProcessWatch;
+  /** Where to look whether the pid is another's by now; undefined where a pidfd pins the process. */
+  readonly #unpinned: string | undefined;
 
-  private constructor(
-    facts: ProcessSnapshot,
-    pid: number,
-    isAlive: (() => boolean) | undefined,
-    proc: string,
-    cgroupFile: number,
-  ) {
+  private constructor(facts: ProcessFacts, watch: ProcessWatch, unpinned: string | undefined) {
     this.facts = facts;
-    this.#pid = pid;
-    this.#isAlive = isAlive;
-    this.#proc = proc;
-    this.#cgroupFile = cgroupFile;
-    this.#cgroup = Buffer.from(this.#readCgroup());
+    this.#watch = watch;
+    this.#unpinned = unpinned;
   }
 
-  /**
-   * Undefined where the process has ended or can not be seen.
-   * @param isAlive whether the process of the pidfd still runs; left out where there is none
-   */
-  static open(pid: number, isAlive: (() => boolean) | undefined, proc: string): WatchedProcess | undefined {
-    let cgroupFile: number | undefined;
+  /** Takes the peer's pidfd over. Undefined where the process has ended or can not be seen. */
+  static open({ pid, pidfd }: KernelPeer, proc: string): WatchedProcess | undefined {
+    const folder = `${proc}/${pid}`;
+    let watch: ProcessWatch;
     try {
-      cgroupFile = openSync(`${proc}/${pid}/cgroup`, 'r');
-      // Read after the file was opened, so that a pinned process is the one of both.
-      const facts = readProcess(pid, isAlive, proc);
-      if (facts !== undefined) return new WatchedProcess(facts, pid, isAlive, proc, cgroupFile);
+      // A pid of 0 stands for a process that is none of ours to see, and has no folder.
+      watch = watchProcess(pidfd, folder);
     } catch {
       // ENOENT, ESRCH: it ended while we looked.
+      return undefined;
     }
-    if (cgroupFile !== undefined) closeSync(cgroupFile);
-    return undefined;
+    const record = readProcess(folder);
+    // Asked last, so that a pinned process is the one of all facts.
+    if (record === undefined || watch.changed() !== undefined) {
+      watch.close();
+      return undefined;
+    }
+    const { executable } = watch;
+    const cgroupPath = servicePath(watch.cgroup);
+    const facts = {
+      ...record,
+      ...(executable === undefined ? {} : { executable: identityText(executable) }),
+      ...(cgroupPath === undefined ? {} : { cgroupPath }),
+    };
+    return new WatchedProcess(facts, watch, pidfd === undefined ? folder : undefined);
   }
 
   /**
@@ -55,30 +55,15 @@ export class WatchedProcess {
    * become another, so that it is only asked whether it lives, runs the same program and is in the same cgroup.
    */
   changed(): 'process' | 'start time' | 'executable' | 'cgroup' | undefined {
-    if (this.#isAlive === undefined) {
-      const now = readProcess(this.#pid, undefined, this.#proc);
+    if (this.#unpinned !== undefined) {
+      const now = readProcess(this.#unpinned);
       if (now === undefined) return 'process';
       if (now.startTimeTicks !== this.facts.startTimeTicks) return 'start time';
-    } else if (!this.#isAlive()) {
-      return 'process';
     }
-    if (executableIdentity(`${this.#proc}/${this.#pid}/exe`) !== this.facts.executable) return 'executable';
-    return this.#isSameCgroup() ? undefined : 'cgroup';
+    return this.#watch.changed();
   }
 
   close(): void {
-    closeSync(this.#cgroupFile);
-  }
-
-  #isSameCgroup(): boolean {
-    try {
-      return this.#readCgroup().equals(this.#cgroup);
-    } catch {
-      return false;
-    }
-  }
-
-  #readCgroup(): Buffer {
-    return scratch.subarray(0, readSync(this.#cgroupFile, scratch, 0, CGROUP_OCTETS, 0));
+    this.#watch.close();
   }
 }

@@ -23,7 +23,8 @@ import { LinkRenewer } from '../signing/link-renewer.ts';
 import { LinkSigner } from '../signing/link-signer.ts';
 import type { Signer } from '../signing/signer.ts';
 import { asKeydError } from '../wire/problem.ts';
-import { readProcess, snapshotCgroup } from '../caller/process-info.ts';
+import { hostCgroupFacts } from '../caller/process-info.ts';
+import { WatchedProcess } from '../caller/watched-process.ts';
 import type { CredentialService } from './credential-service.ts';
 import type { SqliteAgentStore } from './state/agent-store.ts';
 
@@ -140,13 +141,11 @@ export function composeDelegations(options: DelegationRoomsOptions): DelegationR
 
 /** In whose name the audit log has what the daemon does by itself. */
 function ownProcess(): Caller {
-  const { pid } = process;
-  const facts = readProcess(pid, undefined);
-  const known = {
-    ingress: { kind: 'admin' },
-    uid: process.getuid?.() ?? 0,
-    gid: process.getgid?.() ?? 0,
-  } as const;
-  if (facts === undefined) return { ...known, groups: [], pid };
-  return { ...known, groups: [], pid, startTimeTicks: facts.startTimeTicks, ...snapshotCgroup(facts) };
+  const peer = { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0, pid: process.pid, groups: [] };
+  const caller: Caller = { ...peer, ingress: { kind: 'admin' } };
+  const watched = WatchedProcess.open(peer, '/proc');
+  if (watched === undefined) return caller;
+  watched.close();
+  const { startTimeTicks, cgroupPath } = watched.facts;
+  return { ...caller, startTimeTicks, ...hostCgroupFacts(cgroupPath) };
 }

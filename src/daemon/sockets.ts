@@ -2,7 +2,7 @@
 import type { Logger } from '../base/logger.ts';
 import type { Caller, Ingress } from '../caller/caller.ts';
 import { CallerIdentifier } from '../caller/identify.ts';
-import { closePidfd, isPidfdAlive, readPeer } from '../caller/peer-credentials.ts';
+import { readPeer } from '../caller/peer-credentials.ts';
 import { Admission } from '../socket/admission.ts';
 import { AgentSockets } from '../socket/agent-sockets.ts';
 import { Idempotency, type IdempotencyStore } from '../socket/idempotency.ts';
@@ -147,8 +147,6 @@ function serverMaker(options: DaemonSocketsOptions): (ingress: Ingress) => Socke
     isDraining,
     identifier: new CallerIdentifier({
       readPeer,
-      closePidfd,
-      isAlive: isPidfdAlive,
       admittedUids: config.foreignUids,
     }),
   };

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { createLogger, type Logger } from '../../src/base/logger.ts';
 import type { Ingress } from '../../src/caller/caller.ts';
 import { CallerIdentifier } from '../../src/caller/identify.ts';
-import { closePidfd, isPidfdAlive, readPeer } from '../../src/caller/peer-credentials.ts';
+import { readPeer } from '../../src/caller/peer-credentials.ts';
 import { Admission } from '../../src/socket/admission.ts';
 import { Idempotency } from '../../src/socket/idempotency.ts';
 import { DEFAULT_LIMITS, type SocketLimits } from '../../src/socket/limits.ts';
@@ -36,7 +36,7 @@ export interface SocketFixtureOptions {
 }
 
 /** One for all, so that the test's own executable is hashed once. */
-const identifier = new CallerIdentifier({ readPeer, closePidfd, isAlive: isPidfdAlive, admittedUids: [] });
+const identifier = new CallerIdentifier({ readPeer, admittedUids: [] });
 
 export async function startSocket(
   routes: readonly AnyRoute[],

@@ -3,7 +3,7 @@ import { spawn, spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { CallerIdentifier } from '../../../src/caller/identify.ts';
-import { closePidfd, isPidfdAlive, readPeer } from '../../../src/caller/peer-credentials.ts';
+import { readPeer } from '../../../src/caller/peer-credentials.ts';
 import { ok, route } from '../../../src/socket/route.ts';
 import { startSocket, type SocketFixture } from '../../support/socket-fixture.ts';
 
@@ -24,8 +24,6 @@ beforeAll(async () => {
   admitting = await startSocket([whoami], {
     identifier: new CallerIdentifier({
       readPeer,
-      closePidfd,
-      isAlive: isPidfdAlive,
       admittedUids: [uid, 1234],
     }),
   });

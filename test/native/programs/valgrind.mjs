@@ -93,9 +93,17 @@ await once(server, 'listening');
 const client = createConnection(`${directory}/peer`);
 const [accepted] = await once(server, 'connection');
 const { pidfd } = peercred.peerCredentials(accepted._handle.fd);
-if (pidfd !== undefined) {
-  if (!peercred.isAlive(pidfd)) throw new Error('not alive');
-  peercred.close(pidfd);
+const watch = new peercred.WatchedProcess(pidfd, '/proc/self');
+if (watch.changed() !== undefined || watch.cgroup === '') throw new Error('not alive');
+if (watch.executable.ino === 0n) throw new Error('no executable');
+watch.close();
+if (watch.changed() !== 'process') throw new Error('not closed');
+const unclosed = new peercred.WatchedProcess(undefined, '/proc/self'); // ended by the environment's exit
+unclosed.changed();
+try {
+  new peercred.WatchedProcess(undefined, '/proc/0');
+} catch (error) {
+  if (error.code !== 'ENOENT') throw error;
 }
 if (!processControl.claimListeningSocket(server._handle.fd)) throw new Error('does not listen');
 try {

@@ -1,42 +1,57 @@
 import { createHash } from 'node:crypto';
+import { once } from 'node:events';
+import { readdirSync } from 'node:fs';
 import { utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import type { ChildProcess } from 'node:child_process';
+import type { Socket } from 'node:net';
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import {
   CallerIdentifier,
   type CallerIdentifierOptions,
   type PeerConnection,
 } from '../../../src/caller/identify.ts';
-import type { KernelPeer } from '../../../src/caller/peer-credentials.ts';
+import { readPeer, socketFd, type KernelPeer } from '../../../src/caller/peer-credentials.ts';
 import { parseProcStat } from '../../../src/caller/process-info.ts';
 import { codeOf, codeOfAsync } from '../../support/code-of.ts';
 import { makeFakeProc, type FakeProc } from '../../support/fake-proc.ts';
+import { STAY, startPeerServer, type PeerServer } from '../../support/peer-server.ts';
 
 const PID = 4242;
-const PEER: KernelPeer = { uid: 1000, gid: 1000, pid: PID, groups: [1000, 27], pidfd: 9 };
+/** Before Linux 6.5, or of a process that ended as it connected. */
+const UNPINNED: KernelPeer = { uid: 1000, gid: 1000, pid: PID, groups: [1000, 27] };
+/** `pidfd` stands for a real one, of the process that lives. */
+const PEER: KernelPeer = { ...UNPINNED, pidfd: 9 };
 
 let proc: FakeProc;
-const closed: number[] = [];
-let alive = true;
+let server: PeerServer;
+let living: Socket;
+
+beforeAll(async () => {
+  server = await startPeerServer();
+  living = (await server.connect(STAY)).socket;
+});
+afterAll(() => server.stop());
 
 beforeEach(async () => {
   proc = await makeFakeProc();
   await proc.put(PID, {});
-  closed.length = 0;
-  alive = true;
 });
-
 afterEach(() => proc.remove());
 
 function identifier(peer: KernelPeer, options: Partial<CallerIdentifierOptions> = {}): CallerIdentifier {
   return new CallerIdentifier({
-    readPeer: () => peer,
-    isAlive: () => alive,
-    closePidfd: (pidfd) => closed.push(pidfd),
+    readPeer: () => (peer.pidfd === undefined ? peer : { ...peer, pidfd: pidfdOf(living) }),
     admittedUids: [],
     proc: proc.path,
     ...options,
   });
+}
+
+function pidfdOf(socket: Socket): number {
+  const { pidfd } = readPeer(socketFd(socket));
+  if (pidfd === undefined) throw new Error('this kernel has no SO_PEERPIDFD');
+  return pidfd;
 }
 
 function connect(peer: KernelPeer = PEER, options: Partial<CallerIdentifierOptions> = {}): PeerConnection {
@@ -71,9 +86,6 @@ test('the executable is hashed where it may be read, by content and not by name'
   );
 });
 
-/** Before Linux 6.5, or of a process that ended as it connected. */
-const UNPINNED: KernelPeer = { uid: 1000, gid: 1000, pid: PID, groups: [1000, 27] };
-
 test('S10: PID reuse, another start time under the same pid ends the connection', async () => {
   const connection = connect(UNPINNED);
   await connection.identify();
@@ -95,22 +107,27 @@ test.each([
 });
 
 test.each([
-  ['has ended', UNPINNED, () => proc.end(PID)],
-  ['is a zombie', UNPINNED, () => proc.put(PID, { state: 'Z' })],
-  [
-    'has ended, as its pidfd says',
-    PEER,
-    () => {
-      alive = false;
-      return Promise.resolve();
-    },
-  ],
-])('S10: a connection whose process %s is closed', async (_what, peer, end) => {
-  const connection = connect(peer);
+  ['has ended', () => proc.end(PID)],
+  ['is a zombie', () => proc.put(PID, { state: 'Z' })],
+])('S10: a connection whose process %s is closed', async (_what, end) => {
+  const connection = connect(UNPINNED);
   await connection.identify();
   await end();
   expect(await codeOfAsync(() => connection.identify())).toBe('caller_unknown');
-  expect(codeOf(() => connect(peer))).toBe('caller_unknown');
+  expect(codeOf(() => connect(UNPINNED))).toBe('caller_unknown');
+});
+
+test('S10: a connection whose process has ended, as its pidfd says, is closed', async () => {
+  const { peer, socket }: { peer: ChildProcess; socket: Socket } = await server.connect(STAY);
+  const pinned = { ...UNPINNED, pidfd: pidfdOf(socket) };
+  const later = { ...UNPINNED, pidfd: pidfdOf(socket) };
+  const connection = connect(PEER, { readPeer: () => pinned });
+  await connection.identify();
+  peer.stdin?.end();
+  await once(peer, 'exit');
+  // Whatever /proc says by now.
+  expect(await codeOfAsync(() => connection.identify())).toBe('caller_unknown');
+  expect(codeOf(() => connect(PEER, { readPeer: () => later }))).toBe('caller_unknown');
 });
 
 test('S10: without a pidfd nothing that was read by pid is believed', async () => {
@@ -161,13 +178,15 @@ test('a socket that has no peer is refused', () => {
   expect(codeOf(() => connect(PEER, { readPeer }))).toBe('caller_unknown');
 });
 
-test('the pidfd is closed once, also when the connection is refused', () => {
+test('no descriptor stays open of a connection that is closed or refused', () => {
+  const open = (): number => readdirSync('/proc/self/fd').length;
+  const before = open();
   const connection = connect();
   connection.close();
   connection.close();
-  expect(closed).toEqual([9]);
   expect(codeOf(() => connect({ ...PEER, uid: 65_534 }))).toBe('caller_unknown');
-  expect(closed).toEqual([9, 9]);
+  expect(codeOf(() => connect({ ...PEER, pid: 0 }))).toBe('caller_unknown');
+  expect(open()).toBe(before);
 });
 
 test('a closed connection identifies nobody', async () => {
