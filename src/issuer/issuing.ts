@@ -102,13 +102,19 @@ export async function finishIssuance(
     subAgents: subAgentRules(context, approved, now),
     nowSeconds: now,
   });
-  await witnessHeads(context, host, witness, appraised.witnessed);
-  await context.store.hosts.rememberBoot(host.akId, appraised.boot);
+  // What this evidence shows of the host is kept, whatever it is given for it.
+  await Promise.all([
+    witnessHeads(context, host, witness, appraised.witnessed),
+    context.store.hosts.rememberBoot(host.akId, appraised.boot),
+  ]);
   if (appraised.chain !== undefined) await refuseRevoked(context, appraised.chain);
   const thumbprint = jwkThumbprint(appraised.jwk);
   await refuseHostKey(context, host, thumbprint);
-  await context.store.issuances.bindName(approved.label, req.name, req.agentId, now);
-  await context.store.issuances.bindKey(thumbprint, approved.label, req.agentId);
+  const { agentId, name: agentName } = req;
+  await context.store.issuances.bindAgent(
+    { hostLabel: approved.label, agentId, name: agentName, keyThumbprint: thumbprint },
+    now,
+  );
   const name = parseAgentName(req.name);
   const grant = rootGrantFor(context, approved, req);
   const facts: IssuanceFacts = {

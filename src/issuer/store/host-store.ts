@@ -1,6 +1,5 @@
 /** Enrolled hosts, one AK per TPM, and hosts that asked without being approved. */
-import type { DatabaseSync } from 'node:sqlite';
-import { inTransaction, prepared } from '../../base/sqlite.ts';
+import type { CommitGroup } from '../../base/commit-group.ts';
 import { jwkThumbprint } from '../../wire/jwk.ts';
 import type { BootState } from '../verifier/boot-state.ts';
 import {
@@ -11,7 +10,7 @@ import {
   type EnrolledHost,
   type UnapprovedHost,
 } from './host-records.ts';
-import { settled, textOf } from './rows.ts';
+import { textOf } from './rows.ts';
 
 // An EK certificate is public, so anyone can ask in a host's name: the list is a hint, and bounded.
 const MAX_UNAPPROVED = 256;
@@ -19,10 +18,10 @@ const MAX_UNAPPROVED_PER_NETWORK = 8;
 const UNAPPROVED_KEPT_SECONDS = 7 * 86_400;
 
 export class HostStore {
-  readonly #database: DatabaseSync;
+  readonly #state: CommitGroup;
 
-  constructor(database: DatabaseSync) {
-    this.#database = database;
+  constructor(state: CommitGroup) {
+    this.#state = state;
   }
 
   byAk(akId: string): Promise<EnrolledHost | undefined> {
@@ -39,26 +38,23 @@ export class HostStore {
   }
 
   list(): Promise<readonly EnrolledHost[]> {
-    return settled(() =>
-      prepared(this.#database, 'SELECT * FROM hosts ORDER BY enrolled_at').all().map(toEnrolledHost),
+    return this.#state.read(() =>
+      this.#state.statement('SELECT * FROM hosts ORDER BY enrolled_at').all().map(toEnrolledHost),
     );
   }
 
   /** Enrols: whatever this TPM had enrolled before (another AK, other host keys) is replaced. */
   enrol(host: EnrolledHost): Promise<void> {
-    return settled(() => {
-      inTransaction(this.#database, () => {
-        prepared(this.#database, 'DELETE FROM hosts WHERE ek_sha256 = ? OR ak_id = ?').run(
-          host.ekHash,
-          host.akId,
-        );
-        prepared(this.#database, 'DELETE FROM unapproved_hosts WHERE ek_sha256 = ?').run(host.ekHash);
-        prepared(
-          this.#database,
+    return this.#state.write(() => {
+      this.#state.statement('DELETE FROM hosts WHERE ek_sha256 = ? OR ak_id = ?').run(host.ekHash, host.akId);
+      this.#state.statement('DELETE FROM unapproved_hosts WHERE ek_sha256 = ?').run(host.ekHash);
+      this.#state
+        .statement(
           `INSERT INTO hosts (ak_id, ek_sha256, ak_public, host_key, host_key_thumbprint, audit_key, endorsement,
                boot, assurance, development_policy, ear, enrolled_at, attested_at, standing_ends_at, nv_public)
              VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-        ).run(
+        )
+        .run(
           host.akId,
           host.ekHash,
           host.akPublic,
@@ -75,7 +71,6 @@ export class HostStore {
           host.standingEndsAtSeconds,
           host.nvPublic ?? null,
         );
-      });
     });
   }
 
@@ -93,69 +88,67 @@ export class HostStore {
     >,
     hostKeyThumbprint: string,
   ): Promise<boolean> {
-    return settled(() => {
-      const { changes } = prepared(
-        this.#database,
-        `UPDATE hosts SET boot = ?, assurance = ?, development_policy = ?, ear = ?, attested_at = ?,
+    return this.#state.write(() => {
+      const { changes } = this.#state
+        .statement(
+          `UPDATE hosts SET boot = ?, assurance = ?, development_policy = ?, ear = ?, attested_at = ?,
              standing_ends_at = ? WHERE ak_id = ? AND host_key_thumbprint = ?`,
-      ).run(
-        serializeBoot(host.boot),
-        host.assurance,
-        host.developmentPolicy ?? null,
-        host.ear,
-        host.attestedAtSeconds,
-        host.standingEndsAtSeconds,
-        host.akId,
-        hostKeyThumbprint,
-      );
+        )
+        .run(
+          serializeBoot(host.boot),
+          host.assurance,
+          host.developmentPolicy ?? null,
+          host.ear,
+          host.attestedAtSeconds,
+          host.standingEndsAtSeconds,
+          host.akId,
+          hostKeyThumbprint,
+        );
       return changes === 1;
     });
   }
 
   /** Remembers the state of an appraised TPM; of two that are written at once the later one stays. */
   rememberBoot(akId: string, boot: BootState): Promise<void> {
-    return settled(() => {
-      inTransaction(this.#database, () => {
-        const row = prepared(this.#database, 'SELECT boot FROM hosts WHERE ak_id = ?').get(akId);
-        if (row === undefined || !isLater(boot, parseBoot(textOf(row, 'boot')))) return;
-        prepared(this.#database, 'UPDATE hosts SET boot = ? WHERE ak_id = ?').run(serializeBoot(boot), akId);
-      });
+    return this.#state.write(() => {
+      const row = this.#state.statement('SELECT boot FROM hosts WHERE ak_id = ?').get(akId);
+      if (row === undefined || !isLater(boot, parseBoot(textOf(row, 'boot')))) return;
+      this.#state.statement('UPDATE hosts SET boot = ? WHERE ak_id = ?').run(serializeBoot(boot), akId);
     });
   }
 
   /** Ends the standing at once: the next issuance needs a successful re-attestation. */
   endStanding(akId: string, nowSeconds: number): Promise<void> {
-    return settled(() => {
-      prepared(
-        this.#database,
-        'UPDATE hosts SET standing_ends_at = min(standing_ends_at, ?) WHERE ak_id = ?',
-      ).run(nowSeconds, akId);
+    return this.#state.write(() => {
+      this.#state
+        .statement('UPDATE hosts SET standing_ends_at = min(standing_ends_at, ?) WHERE ak_id = ?')
+        .run(nowSeconds, akId);
     });
   }
 
   /** Notes a host that is not in hosts.toml, for `hosts list`; where the list is full, nothing is noted. */
   noteUnapproved(ekHash: string, network: string, tpm: string, nowSeconds: number): Promise<void> {
-    return settled(() => {
-      inTransaction(this.#database, () => {
-        prepared(this.#database, 'DELETE FROM unapproved_hosts WHERE last_seen_at < ?').run(
-          nowSeconds - UNAPPROVED_KEPT_SECONDS,
-        );
-        prepared(
-          this.#database,
+    return this.#state.write(() => {
+      this.#state
+        .statement('DELETE FROM unapproved_hosts WHERE last_seen_at < ?')
+        .run(nowSeconds - UNAPPROVED_KEPT_SECONDS);
+      this.#state
+        .statement(
           `INSERT INTO unapproved_hosts (ek_sha256, network, tpm, first_seen_at, last_seen_at)
              SELECT ?1, ?2, ?3, ?4, ?4
              WHERE EXISTS (SELECT 1 FROM unapproved_hosts WHERE ek_sha256 = ?1)
                 OR ((SELECT count(*) FROM unapproved_hosts) < ?5
                 AND (SELECT count(*) FROM unapproved_hosts WHERE network = ?2) < ?6)
              ON CONFLICT (ek_sha256) DO UPDATE SET last_seen_at = excluded.last_seen_at`,
-        ).run(ekHash, network, tpm, nowSeconds, MAX_UNAPPROVED, MAX_UNAPPROVED_PER_NETWORK);
-      });
+        )
+        .run(ekHash, network, tpm, nowSeconds, MAX_UNAPPROVED, MAX_UNAPPROVED_PER_NETWORK);
     });
   }
 
   listUnapproved(): Promise<readonly UnapprovedHost[]> {
-    return settled(() =>
-      prepared(this.#database, 'SELECT * FROM unapproved_hosts ORDER BY first_seen_at')
+    return this.#state.read(() =>
+      this.#state
+        .statement('SELECT * FROM unapproved_hosts ORDER BY first_seen_at')
         .all()
         .map(toUnapprovedHost),
     );
@@ -165,8 +158,8 @@ export class HostStore {
     column: 'ak_id' | 'ek_sha256' | 'host_key_thumbprint',
     value: string,
   ): Promise<EnrolledHost | undefined> {
-    return settled(() => {
-      const row = prepared(this.#database, `SELECT * FROM hosts WHERE ${column} = ?`).get(value);
+    return this.#state.read(() => {
+      const row = this.#state.statement(`SELECT * FROM hosts WHERE ${column} = ?`).get(value);
       return row === undefined ? undefined : toEnrolledHost(row);
     });
   }

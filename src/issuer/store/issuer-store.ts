@@ -1,6 +1,7 @@
 /** The issuer's state. All SQL of the issuer is in this folder. */
 import { join } from 'node:path';
-import { openStateDatabase, prepared } from '../../base/sqlite.ts';
+import { CommitGroup } from '../../base/commit-group.ts';
+import { openStateDatabase } from '../../base/sqlite.ts';
 import { HostStore } from './host-store.ts';
 import { IssuanceLog } from './issuance-log.ts';
 import { KeyStore } from './key-store.ts';
@@ -20,27 +21,29 @@ export interface IssuerStore {
   readonly witnesses: WitnessStore;
   /** Rejects where the state can not be read. */
   check(): Promise<void>;
+  /** Makes durable what is written, and closes. */
   close(): void;
 }
 
 /** Opens `issuer.db` in the state directory. @throws KeydError `state_newer` */
 export function openIssuerStore(stateDirectory: string): IssuerStore {
-  const database = openStateDatabase({ path: join(stateDirectory, 'issuer.db'), migrations: MIGRATIONS });
+  const state = new CommitGroup(
+    openStateDatabase({ path: join(stateDirectory, 'issuer.db'), migrations: MIGRATIONS }),
+  );
   return {
-    keys: new KeyStore(database),
-    hosts: new HostStore(database),
-    sessions: new SessionStore(database),
-    nonces: new NonceStore(database),
-    issuances: new IssuanceLog(database),
-    statuses: new StatusStore(database),
-    witnesses: new WitnessStore(database),
+    keys: new KeyStore(state),
+    hosts: new HostStore(state),
+    sessions: new SessionStore(state),
+    nonces: new NonceStore(state),
+    issuances: new IssuanceLog(state),
+    statuses: new StatusStore(state),
+    witnesses: new WitnessStore(state),
     check: () =>
-      new Promise((resolve) => {
-        prepared(database, 'SELECT count(*) FROM issuer_keys').get();
-        resolve();
+      state.read(() => {
+        state.statement('SELECT count(*) FROM issuer_keys').get();
       }),
     close: () => {
-      database.close();
+      state.close();
     },
   };
 }

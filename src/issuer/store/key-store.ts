@@ -1,8 +1,7 @@
 /** Which hardware key serves which purpose, and the certificate of the X.509 CA. */
-import type { DatabaseSync } from 'node:sqlite';
-import { prepared } from '../../base/sqlite.ts';
+import type { CommitGroup } from '../../base/commit-group.ts';
 import { parsePublicJwk, type PublicJwk } from '../../wire/jwk.ts';
-import { integerOf, jsonOf, octetsOf, settled, textOf } from './rows.ts';
+import { integerOf, jsonOf, octetsOf, textOf } from './rows.ts';
 
 export interface IssuerKeyRecord {
   readonly purpose: string;
@@ -18,15 +17,15 @@ export interface CaCertificateRecord {
 }
 
 export class KeyStore {
-  readonly #database: DatabaseSync;
+  readonly #state: CommitGroup;
 
-  constructor(database: DatabaseSync) {
-    this.#database = database;
+  constructor(state: CommitGroup) {
+    this.#state = state;
   }
 
   find(purpose: string): Promise<IssuerKeyRecord | undefined> {
-    return settled(() => {
-      const row = prepared(this.#database, 'SELECT * FROM issuer_keys WHERE purpose = ?').get(purpose);
+    return this.#state.read(() => {
+      const row = this.#state.statement('SELECT * FROM issuer_keys WHERE purpose = ?').get(purpose);
       if (row === undefined) return undefined;
       return {
         purpose,
@@ -38,26 +37,26 @@ export class KeyStore {
 
   /** Names the key that is about to be made; an identifier that is there already stays. */
   reserve(purpose: string, keyId: string, nowSeconds: number): Promise<void> {
-    return settled(() => {
-      prepared(
-        this.#database,
-        'INSERT INTO issuer_keys (purpose, key_id, created_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING',
-      ).run(purpose, keyId, nowSeconds);
+    return this.#state.write(() => {
+      this.#state
+        .statement(
+          'INSERT INTO issuer_keys (purpose, key_id, created_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING',
+        )
+        .run(purpose, keyId, nowSeconds);
     });
   }
 
   setPublicJwk(purpose: string, publicJwk: PublicJwk): Promise<void> {
-    return settled(() => {
-      prepared(
-        this.#database,
-        'UPDATE issuer_keys SET public_jwk = ? WHERE purpose = ? AND public_jwk IS NULL',
-      ).run(JSON.stringify(publicJwk), purpose);
+    return this.#state.write(() => {
+      this.#state
+        .statement('UPDATE issuer_keys SET public_jwk = ? WHERE purpose = ? AND public_jwk IS NULL')
+        .run(JSON.stringify(publicJwk), purpose);
     });
   }
 
   caCertificate(keyId: string): Promise<CaCertificateRecord | undefined> {
-    return settled(() => {
-      const row = prepared(this.#database, 'SELECT * FROM ca_certificates WHERE key_id = ?').get(keyId);
+    return this.#state.read(() => {
+      const row = this.#state.statement('SELECT * FROM ca_certificates WHERE key_id = ?').get(keyId);
       return row === undefined
         ? undefined
         : { der: octetsOf(row, 'der'), createdAtSeconds: integerOf(row, 'created_at') };
@@ -65,12 +64,10 @@ export class KeyStore {
   }
 
   addCaCertificate(keyId: string, der: Uint8Array, nowSeconds: number): Promise<void> {
-    return settled(() => {
-      prepared(this.#database, 'INSERT INTO ca_certificates (key_id, der, created_at) VALUES (?, ?, ?)').run(
-        keyId,
-        der,
-        nowSeconds,
-      );
+    return this.#state.write(() => {
+      this.#state
+        .statement('INSERT INTO ca_certificates (key_id, der, created_at) VALUES (?, ?, ?)')
+        .run(keyId, der, nowSeconds);
     });
   }
 }

@@ -31,13 +31,6 @@ export function jsonOf(row: Row, column: string): unknown {
   }
 }
 
-/** Runs `work` now and settles a promise with what it gives: the store is asynchronous for PostgreSQL's sake. */
-export function settled<T>(work: () => T): Promise<T> {
-  return new Promise((resolve) => {
-    resolve(work());
-  });
-}
-
 function damaged(column: string): never {
   throw new KeydError('internal', `the state database holds no usable ${column}; restore a backup`);
 }

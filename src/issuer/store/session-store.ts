@@ -1,9 +1,8 @@
 /** Single-use challenge sessions, capped so that no host and no network can push out another's (S20). */
-import type { DatabaseSync } from 'node:sqlite';
-import { inTransaction, prepared } from '../../base/sqlite.ts';
+import type { CommitGroup } from '../../base/commit-group.ts';
 import { KeydError } from '../../wire/problem.ts';
 import type { ChallengeClaims } from '../../wire/issuance/challenge.ts';
-import { integerOf, jsonOf, settled, textOf, type Row } from './rows.ts';
+import { integerOf, jsonOf, textOf, type Row } from './rows.ts';
 
 export type SessionOperation = ChallengeClaims['op'];
 
@@ -31,10 +30,10 @@ export interface SessionCaps {
 }
 
 export class SessionStore {
-  readonly #database: DatabaseSync;
+  readonly #state: CommitGroup;
 
-  constructor(database: DatabaseSync) {
-    this.#database = database;
+  constructor(state: CommitGroup) {
+    this.#state = state;
   }
 
   /**
@@ -42,15 +41,15 @@ export class SessionStore {
    * @throws KeydError `too_many_requests` where the network or the issuer has its share open
    */
   open(session: Session, caps: SessionCaps, nowSeconds: number): Promise<void> {
-    return settled(() => {
-      inTransaction(this.#database, () => {
-        prepared(this.#database, 'DELETE FROM sessions WHERE expires_at <= ?').run(nowSeconds);
-        this.#makeRoom(session, caps);
-        prepared(
-          this.#database,
+    return this.#state.write(() => {
+      this.#state.statement('DELETE FROM sessions WHERE expires_at <= ?').run(nowSeconds);
+      this.#makeRoom(session, caps);
+      this.#state
+        .statement(
           `INSERT INTO sessions (session, op, subject, network, challenge, data, opened_at, expires_at)
              VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
-        ).run(
+        )
+        .run(
           session.session,
           session.op,
           session.subject,
@@ -60,7 +59,6 @@ export class SessionStore {
           nowSeconds,
           session.expiresAtSeconds,
         );
-      });
     });
   }
 
@@ -75,11 +73,12 @@ export class SessionStore {
     subject: string | undefined,
     nowSeconds: number,
   ): Promise<Session> {
-    return settled(() => {
-      const row = prepared(
-        this.#database,
-        `DELETE FROM sessions WHERE session = ? AND op = ? AND (? IS NULL OR subject = ?) RETURNING *`,
-      ).get(session, op, subject ?? null, subject ?? null);
+    return this.#state.write(() => {
+      const row = this.#state
+        .statement(
+          `DELETE FROM sessions WHERE session = ? AND op = ? AND (? IS NULL OR subject = ?) RETURNING *`,
+        )
+        .get(session, op, subject ?? null, subject ?? null);
       if (row === undefined || integerOf(row, 'expires_at') <= nowSeconds) {
         throw new KeydError(
           'session_unknown',
@@ -91,15 +90,16 @@ export class SessionStore {
   }
 
   #makeRoom({ op, subject, network }: Session, caps: SessionCaps): void {
-    prepared(
-      this.#database,
-      `DELETE FROM sessions WHERE session IN (
+    this.#state
+      .statement(
+        `DELETE FROM sessions WHERE session IN (
            SELECT session FROM sessions WHERE op = ? AND subject = ? AND network = ?
            ORDER BY opened_at DESC, rowid DESC LIMIT -1 OFFSET ?)`,
-    ).run(op, subject, network, caps.perSubject - 1);
+      )
+      .run(op, subject, network, caps.perSubject - 1);
     const open = (where: string, ...values: string[]): number =>
       integerOf(
-        prepared(this.#database, `SELECT count(*) AS n FROM sessions WHERE ${where}`).get(...values) ?? {},
+        this.#state.statement(`SELECT count(*) AS n FROM sessions WHERE ${where}`).get(...values) ?? {},
         'n',
       );
     if (open('op = ? AND network = ?', op, network) >= caps.perNetwork || open('op = ?', op) >= caps.total) {

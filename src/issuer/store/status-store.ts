@@ -1,9 +1,8 @@
 /** Indices of status lists: given out once, each to one host, and revoked for good (S18). */
 import { randomInt } from 'node:crypto';
-import type { DatabaseSync } from 'node:sqlite';
-import { inTransaction, prepared } from '../../base/sqlite.ts';
+import type { CommitGroup } from '../../base/commit-group.ts';
 import { KeydError } from '../../wire/problem.ts';
-import { integerOf, settled, textOf } from './rows.ts';
+import { integerOf, textOf } from './rows.ts';
 
 export interface StatusIndex {
   readonly list: number;
@@ -31,10 +30,10 @@ export const DEFAULT_CAPS: StatusCaps = { perHostPerDay: 20_000, perList: LIST_S
 const DAY_SECONDS = 86_400;
 
 export class StatusStore {
-  readonly #database: DatabaseSync;
+  readonly #state: CommitGroup;
 
-  constructor(database: DatabaseSync) {
-    this.#database = database;
+  constructor(state: CommitGroup) {
+    this.#state = state;
   }
 
   /**
@@ -47,53 +46,32 @@ export class StatusStore {
     nowSeconds: number,
     caps: StatusCaps = DEFAULT_CAPS,
   ): Promise<readonly StatusIndex[]> {
-    return settled(() =>
-      inTransaction(this.#database, () => {
-        this.#checkShare(ekHash, count, nowSeconds, caps);
-        const list = this.#openList(count, caps);
-        const insert = prepared(
-          this.#database,
-          `INSERT INTO status_indices (list, idx, ek_sha256, allocated_at) VALUES (?, ?, ?, ?)
-           ON CONFLICT DO NOTHING`,
-        );
-        const given: StatusIndex[] = [];
-        while (given.length < count) {
-          const idx = randomInt(LIST_SIZE);
-          if (insert.run(list, idx, ekHash, nowSeconds).changes === 1) given.push({ list, idx });
-        }
-        prepared(this.#database, 'UPDATE status_lists SET used = used + ? WHERE list = ?').run(count, list);
-        return given;
-      }),
-    );
+    return this.#state.write(() => this.#allocate(ekHash, count, nowSeconds, caps));
   }
 
   /**
    * The index of what is granted to a key, the same whenever it is asked for.
    * @throws KeydError `too_many_requests` as `allocate`
    */
-  async ofGrant(ekHash: string, keyThumbprint: string, nowSeconds: number): Promise<StatusIndex> {
-    const known = this.#grantIndex(keyThumbprint);
-    if (known !== undefined) return known;
-    const [given] = await this.allocate(ekHash, 1, nowSeconds);
-    if (given !== undefined) {
-      prepared(
-        this.#database,
-        'INSERT INTO grant_statuses (key_thumbprint, list, idx) VALUES (?, ?, ?) ON CONFLICT DO NOTHING',
-      ).run(keyThumbprint, given.list, given.idx);
-    }
-    // Of two that were given at once, one holds.
-    const kept = this.#grantIndex(keyThumbprint);
-    if (kept === undefined) throw new KeydError('internal', 'no status index for a grant');
-    return kept;
+  ofGrant(ekHash: string, keyThumbprint: string, nowSeconds: number): Promise<StatusIndex> {
+    return this.#state.write(() => {
+      const known = this.#grantIndex(keyThumbprint);
+      if (known !== undefined) return known;
+      const [given] = this.#allocate(ekHash, 1, nowSeconds, DEFAULT_CAPS);
+      if (given === undefined) throw new KeydError('internal', 'no status index for a grant');
+      this.#state
+        .statement('INSERT INTO grant_statuses (key_thumbprint, list, idx) VALUES (?, ?, ?)')
+        .run(keyThumbprint, given.list, given.idx);
+      return given;
+    });
   }
 
   /** Whether an index is revoked; undefined where it was never given out. */
   isRevoked({ list, idx }: StatusIndex): Promise<boolean | undefined> {
-    return settled(() => {
-      const row = prepared(
-        this.#database,
-        'SELECT revoked_at FROM status_indices WHERE list = ? AND idx = ?',
-      ).get(list, idx);
+    return this.#state.read(() => {
+      const row = this.#state
+        .statement('SELECT revoked_at FROM status_indices WHERE list = ? AND idx = ?')
+        .get(list, idx);
       return row === undefined ? undefined : row['revoked_at'] !== null;
     });
   }
@@ -104,47 +82,39 @@ export class StatusStore {
    * @throws KeydError `policy_denied` for an index that is not the host's
    */
   revoke(ekHash: string, indices: readonly StatusIndex[], nowSeconds: number): Promise<number> {
-    return settled(() =>
-      inTransaction(this.#database, () => {
-        const find = prepared(
-          this.#database,
-          'SELECT ek_sha256 FROM status_indices WHERE list = ? AND idx = ?',
-        );
-        const revoke = prepared(
-          this.#database,
-          'UPDATE status_indices SET revoked_at = ? WHERE list = ? AND idx = ? AND revoked_at IS NULL',
-        );
-        const touch = prepared(
-          this.#database,
-          'UPDATE status_lists SET revision = revision + 1 WHERE list = ?',
-        );
-        let revoked = 0;
-        for (const { list, idx } of indices) {
-          const row = find.get(list, idx);
-          if (row === undefined || textOf(row, 'ek_sha256') !== ekHash) {
-            throw new KeydError('policy_denied', 'a host revokes its own indices only');
-          }
-          if (revoke.run(nowSeconds, list, idx).changes !== 1) continue;
-          touch.run(list);
-          revoked += 1;
+    return this.#state.write(() => {
+      const find = this.#state.statement('SELECT ek_sha256 FROM status_indices WHERE list = ? AND idx = ?');
+      const revoke = this.#state.statement(
+        'UPDATE status_indices SET revoked_at = ? WHERE list = ? AND idx = ? AND revoked_at IS NULL',
+      );
+      const touch = this.#state.statement('UPDATE status_lists SET revision = revision + 1 WHERE list = ?');
+      let revoked = 0;
+      for (const { list, idx } of indices) {
+        const row = find.get(list, idx);
+        if (row === undefined || textOf(row, 'ek_sha256') !== ekHash) {
+          throw new KeydError('policy_denied', 'a host revokes its own indices only');
         }
-        return revoked;
-      }),
-    );
+        if (revoke.run(nowSeconds, list, idx).changes !== 1) continue;
+        touch.run(list);
+        revoked += 1;
+      }
+      return revoked;
+    });
   }
 
   /** A number that grows with every revocation on this list; undefined where there is no such list. */
   revision(list: number): Promise<number | undefined> {
-    return settled(() => {
-      const row = prepared(this.#database, 'SELECT revision FROM status_lists WHERE list = ?').get(list);
+    return this.#state.read(() => {
+      const row = this.#state.statement('SELECT revision FROM status_lists WHERE list = ?').get(list);
       return row === undefined ? undefined : integerOf(row, 'revision');
     });
   }
 
   /** Every index of a list that was given out. */
   read(list: number): Promise<readonly ListedStatus[]> {
-    return settled(() =>
-      prepared(this.#database, 'SELECT idx, ek_sha256, revoked_at FROM status_indices WHERE list = ?')
+    return this.#state.read(() =>
+      this.#state
+        .statement('SELECT idx, ek_sha256, revoked_at FROM status_indices WHERE list = ?')
         .all(list)
         .map((row) => ({
           idx: integerOf(row, 'idx'),
@@ -155,17 +125,31 @@ export class StatusStore {
   }
 
   #grantIndex(keyThumbprint: string): StatusIndex | undefined {
-    const row = prepared(this.#database, 'SELECT list, idx FROM grant_statuses WHERE key_thumbprint = ?').get(
-      keyThumbprint,
-    );
+    const row = this.#state
+      .statement('SELECT list, idx FROM grant_statuses WHERE key_thumbprint = ?')
+      .get(keyThumbprint);
     return row === undefined ? undefined : { list: integerOf(row, 'list'), idx: integerOf(row, 'idx') };
   }
 
+  #allocate(ekHash: string, count: number, nowSeconds: number, caps: StatusCaps): readonly StatusIndex[] {
+    this.#checkShare(ekHash, count, nowSeconds, caps);
+    const list = this.#openList(count, caps);
+    const insert = this.#state
+      .statement(`INSERT INTO status_indices (list, idx, ek_sha256, allocated_at) VALUES (?, ?, ?, ?)
+           ON CONFLICT DO NOTHING`);
+    const given: StatusIndex[] = [];
+    while (given.length < count) {
+      const idx = randomInt(LIST_SIZE);
+      if (insert.run(list, idx, ekHash, nowSeconds).changes === 1) given.push({ list, idx });
+    }
+    this.#state.statement('UPDATE status_lists SET used = used + ? WHERE list = ?').run(count, list);
+    return given;
+  }
+
   #checkShare(ekHash: string, count: number, nowSeconds: number, { perHostPerDay }: StatusCaps): void {
-    const row = prepared(
-      this.#database,
-      'SELECT count(*) AS n FROM status_indices WHERE ek_sha256 = ? AND allocated_at > ?',
-    ).get(ekHash, nowSeconds - DAY_SECONDS);
+    const row = this.#state
+      .statement('SELECT count(*) AS n FROM status_indices WHERE ek_sha256 = ? AND allocated_at > ?')
+      .get(ekHash, nowSeconds - DAY_SECONDS);
     if (integerOf(row ?? {}, 'n') + count > perHostPerDay) {
       throw new KeydError('too_many_requests', `this host has had its ${perHostPerDay} indices of the day`, {
         retryAfterSeconds: 3600,
@@ -174,15 +158,13 @@ export class StatusStore {
   }
 
   #openList(count: number, { perList }: StatusCaps): number {
-    const row = prepared(
-      this.#database,
-      'SELECT list FROM status_lists WHERE used + ? <= ? ORDER BY list DESC LIMIT 1',
-    ).get(count, perList);
+    const row = this.#state
+      .statement('SELECT list FROM status_lists WHERE used + ? <= ? ORDER BY list DESC LIMIT 1')
+      .get(count, perList);
     if (row !== undefined) return integerOf(row, 'list');
-    const { lastInsertRowid } = prepared(
-      this.#database,
-      'INSERT INTO status_lists (used, revision) VALUES (0, 0)',
-    ).run();
+    const { lastInsertRowid } = this.#state
+      .statement('INSERT INTO status_lists (used, revision) VALUES (0, 0)')
+      .run();
     return Number(lastInsertRowid);
   }
 }

@@ -125,8 +125,8 @@ describe('nonces', () => {
 });
 
 describe('agent names', () => {
-  const bind = (host: string, name: string, agent: string) =>
-    codeOfAsync(() => store.issuances.bindName(host, name, agent, NOW));
+  const bind = (hostLabel: string, name: string, agentId: string, keyThumbprint = agentId) =>
+    codeOfAsync(() => store.issuances.bindAgent({ hostLabel, name, agentId, keyThumbprint }, NOW));
 
   it('S6: stay with their agent for ever', async () => {
     expect(await bind('web-1', 'pay', 'agent-1')).toBeUndefined();
@@ -135,6 +135,12 @@ describe('agent names', () => {
     expect(await bind('web-1', 'pay', 'agent-2')).toBe('name_in_use');
     expect(await bind('web-1', 'mail', 'agent-1')).toBe('name_in_use');
     expect(await bind('web-2', 'pay', 'agent-2')).toBeUndefined();
+  });
+
+  it('S1: a key that is another agent’s binds no name either', async () => {
+    expect(await bind('web-1', 'pay', 'agent-1', 'key')).toBeUndefined();
+    expect(await bind('web-2', 'mail', 'agent-2', 'key')).toBe('conflict');
+    expect(await bind('web-2', 'mail', 'agent-3', 'another')).toBeUndefined();
   });
 
   it('S6: can not be freed or given on, not in SQL either', async () => {
