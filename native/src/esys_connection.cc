@@ -1,7 +1,9 @@
 #include "esys_connection.h"
 
+#include <mutex>
 #include <new>
 #include <utility>
+#include <vector>
 
 namespace agentkeyd {
 
@@ -73,6 +75,25 @@ class EsysConnection::CommandTask : public Task {
   std::unique_ptr<TssError> fault_;
 };
 
+// Commands that have run and whose promises are open. Shared with the thread, which may outlive the connection.
+class EsysConnection::Done {
+ public:
+  // True if nobody has been told yet of what is here.
+  bool Add(std::unique_ptr<Task> task) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    tasks_.push_back(std::move(task));
+    return tasks_.size() == 1;
+  }
+  std::vector<std::unique_ptr<Task>> Take() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return std::exchange(tasks_, {});
+  }
+
+ private:
+  std::mutex mutex_;
+  std::vector<std::unique_ptr<Task>> tasks_;
+};
+
 Napi::Function EsysConnection::Define(Napi::Env env) {
   return DefineClass(env, "EsysConnection",
                      {
@@ -87,7 +108,7 @@ Napi::Function EsysConnection::Define(Napi::Env env) {
 }
 
 EsysConnection::EsysConnection(const Napi::CallbackInfo& info)
-    : Napi::ObjectWrap<EsysConnection>(info), env_(info.Env()) {
+    : Napi::ObjectWrap<EsysConnection>(info), env_(info.Env()), done_(std::make_shared<Done>()) {
   const Napi::Env env = info.Env();
   if (!info[0].IsString() || !info[1].IsNumber()) {
     throw Napi::TypeError::New(env, "expected a TCTI configuration and a queue limit");
@@ -101,11 +122,11 @@ EsysConnection::EsysConnection(const Napi::CallbackInfo& info)
 
   completions_ = Completions::New(env, "esys", 0, 1, this);
   completions_.Unref(env);
-  queue_ = std::make_unique<CommandQueue>(
-      tcti, static_cast<size_t>(limit), [completions = completions_](std::unique_ptr<Task> task) {
-        auto* const raw = static_cast<CommandTask*>(task.release());
-        if (completions.NonBlockingCall(raw) != napi_ok) delete raw;
-      });
+  // One call for all that is done until it is made; it fails only when the environment exits.
+  queue_ = std::make_unique<CommandQueue>(tcti, static_cast<size_t>(limit),
+                                          [completions = completions_, done = done_](std::unique_ptr<Task> task) {
+                                            if (done->Add(std::move(task))) completions.NonBlockingCall();
+                                          });
   // Added after the one of `completions_`, so it runs before: the thread ends first.
   napi_add_env_cleanup_hook(env_, OnEnvironmentExit, this);
 }
@@ -188,15 +209,18 @@ void EsysConnection::TaskAdded(Napi::Env env) {
   completions_.Ref(env);
 }
 
-void EsysConnection::Settle(Napi::Env env, Napi::Function, EsysConnection* self, CommandTask* task) {
-  const std::unique_ptr<CommandTask> owned(task);
-  if (env == nullptr) return;  // the environment exits: nobody waits for the promise
-  try {
-    owned->Settle(env);
-  } catch (const Napi::Error&) {
-    // A worker that is being terminated takes no values any more, so nobody waits for the promise.
+void EsysConnection::Settle(Napi::Env env, Napi::Function, EsysConnection* self, void*) {
+  const auto done = self->done_->Take();
+  if (env == nullptr) return;  // the environment exits: nobody waits for the promises
+  for (const auto& task : done) {
+    const auto& command = static_cast<const CommandTask&>(*task);
+    try {
+      command.Settle(env);
+    } catch (const Napi::Error&) {
+      // A worker that is being terminated takes no values any more, so nobody waits for the promise.
+    }
+    self->TaskGone(env, command.is_close());
   }
-  self->TaskGone(env, owned->is_close());
 }
 
 void EsysConnection::TaskGone(Napi::Env env, bool is_close) {

@@ -20,8 +20,9 @@ class EsysConnection : public Napi::ObjectWrap<EsysConnection> {
 
  private:
   class CommandTask;
-  static void Settle(Napi::Env env, Napi::Function, EsysConnection* self, CommandTask* task);
-  using Completions = Napi::TypedThreadSafeFunction<EsysConnection, CommandTask, &EsysConnection::Settle>;
+  class Done;
+  static void Settle(Napi::Env env, Napi::Function, EsysConnection* self, void*);
+  using Completions = Napi::TypedThreadSafeFunction<EsysConnection, void, &EsysConnection::Settle>;
 
   Napi::Value Run(const Napi::CallbackInfo& info);
   void Cancel(const Napi::CallbackInfo& info);
@@ -40,6 +41,7 @@ class EsysConnection : public Napi::ObjectWrap<EsysConnection> {
 
   const napi_env env_;
   Completions completions_;
+  const std::shared_ptr<Done> done_;
   std::unique_ptr<CommandQueue> queue_;
   size_t pending_ = 0;
   bool closing_ = false;

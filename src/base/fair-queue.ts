@@ -12,8 +12,9 @@ export interface FairQueueOptions {
   /** Operations at the same time; where it depends on how long one takes, told by the moving average in milliseconds. */
   readonly concurrency: number | ((serviceMs: number) => number);
   /**
-   * By how much the next operation is begun before the one that runs is expected to be done, told by the moving
-   * average in milliseconds: so that hardware has its next when it is done with one. Left out, it waits for that.
+   * Given for hardware that does one operation at a time, so that what is begun waits there for those before it: by how
+   * much the next is begun before the one that runs is expected to be done, told by the moving average in milliseconds,
+   * so that hardware has its next when it is done with one. Undefined, it waits for that.
    */
   readonly leadMs?: (serviceMs: number) => number | undefined;
   /** Waiting operations of one share. */
@@ -188,13 +189,13 @@ export class FairQueue {
     }
   }
 
-  /** When hardware began with it: what is handed over early waits for the one before it. */
+  /** When hardware began with it, where it does one at a time: when the one before it had ended. */
   #begunAt(startedAt: number): number {
-    return this.#leadMs() === undefined ? startedAt : Math.max(startedAt, this.#lastEndedAt);
+    return this.#isSerial ? Math.max(startedAt, this.#lastEndedAt) : startedAt;
   }
 
-  #leadMs(): number | undefined {
-    return this.#options.leadMs?.(this.#serviceMs);
+  get #isSerial(): boolean {
+    return this.#options.leadMs !== undefined;
   }
 
   #learn(tookMs: number): void {
@@ -206,7 +207,7 @@ export class FairQueue {
   #hasPlace(): boolean {
     const free = this.#places() - this.#runningSince.length;
     if (free !== 0) return free > 0;
-    const leadMs = this.#leadMs();
+    const leadMs = this.#options.leadMs?.(this.#serviceMs);
     const [oldest] = this.#runningSince;
     if (leadMs === undefined || oldest === undefined) return false;
     const dueInMs = this.#begunAt(oldest) + this.#serviceMs - leadMs - this.#now();
@@ -252,7 +253,7 @@ export class FairQueue {
   /** How long a further request of this share would wait: for what runs, its own, and the turns of others. */
   #expectedWaitMs(share: string): number {
     const operations = this.#room.aheadOf(share) + this.#runningSince.length;
-    return (operations * this.#serviceMs) / this.#places();
+    return (operations * this.#serviceMs) / (this.#isSerial ? 1 : this.#places());
   }
 }
 

@@ -44,9 +44,9 @@ export const KEY_GENERATION_QUEUE = {
 const RESERVED_PLACES = 16;
 /** First guesses, measured from then on: a discrete TPM takes 10 to 150 ms a signature. */
 const EXPECTED_TPM_MS = 50;
-/** Below this a command takes about as long as handing it over. Measured with those it waits for. */
+/** Below this a command takes about as long as handing it over. */
 const QUICK_TPM_MS = 5;
-const QUICK_TPM_PLACES = 4;
+const QUICK_TPM_PLACES = 8;
 /**
  * More than the way from one answer to the next command takes, on a host whose processor had gone to sleep, and than
  * one signature of a chip differs from the next.

@@ -1,6 +1,7 @@
 /** Before anything of a request is looked at: who sends it, and whether it may take a place. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Logger } from '../base/logger.ts';
+import { endOfTurn } from '../base/end-of-turn.ts';
 import type { Caller, Ingress } from '../caller/caller.ts';
 import { KeydError } from '../wire/problem.ts';
 import type { Admission, RequestTicket } from './admission.ts';
@@ -96,6 +97,7 @@ export async function beginRequest(
   place.ticket = ticket;
   // Closed in the very moment that it got its place: nobody else would give that back.
   if (place.isClosed) ticket.release();
+  await endOfTurn();
   gone.signal.throwIfAborted();
   // After the wait: who has the connection now is who is served.
   const caller = await identify(connection.peer.identify(), response);

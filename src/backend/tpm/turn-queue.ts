@@ -26,7 +26,7 @@ export class TurnQueue {
    * @param limit how many jobs may wait for their turn
    * @param width how many may run beside one another: enough to hide the way to the TPM and back
    */
-  constructor(limit: number, width = 4) {
+  constructor(limit: number, width = 8) {
     this.#limit = limit;
     this.#width = width;
   }

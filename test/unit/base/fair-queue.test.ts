@@ -471,6 +471,25 @@ describe('handing over ahead of time', () => {
     expect(queue.state).toEqual({ waiting: 0, running: 0, serviceMs: 100 });
   });
 
+  it('counts for each of several that hardware has the time that it took, not what it waited there', async () => {
+    const queue = new FairQueue({
+      ...AHEAD,
+      concurrency: 4,
+      expectedServiceMs: 3,
+      maxWaitingPerShare: 100,
+      maxWaiting: 100,
+    });
+    let hardware = Promise.resolve();
+    const work = (): Promise<void> => (hardware = hardware.then(takes(3)));
+    for (let index = 0; index < 60; index += 1) void queue.run(ask('uid:1'), work);
+    expect(queue.state).toMatchObject({ running: 4, waiting: 56 });
+    const hopeless = await outcome(queue.run(ask('uid:1', { timeoutMs: 100 }), work));
+    // 60 before it of 3 ms, one after the other: 80 ms more than it would wait for.
+    expect(hopeless).toMatchObject({ code: 'too_many_requests', retryAfterSeconds: 1 });
+    await vi.advanceTimersByTimeAsync(180);
+    expect(queue.state).toEqual({ waiting: 0, running: 0, serviceMs: 3 });
+  });
+
   it('hands over one that comes when the present one is overdue at once, and only one', async () => {
     const queue = new FairQueue(AHEAD);
     void queue.run(ask('uid:1'), takes(1000));
