@@ -32,6 +32,8 @@ export class Book {
   readonly parents = new Map<string, string>();
   readonly closing = new Map<string, number>();
   readonly reservations = new Map<string, ReadonlyMap<string, bigint>>();
+  /** The oldest reservation that is left, over and over: from the first on, a walk would pass all that have gone. */
+  readonly #oldest = this.reservations.keys();
   epoch: Epoch = { number: 0n, leases: new Map(), used: new Map() };
   /** An intent whose epoch has not been seen to begin. */
   intent: { readonly number: bigint; readonly leases: ReadonlyMap<string, bigint> } | undefined;
@@ -150,8 +152,8 @@ export class Book {
     }
     this.reservations.set(id, amounts);
     if (this.reservations.size > MAX_SETTLEABLE) {
-      const [oldest] = this.reservations.keys();
-      if (oldest !== undefined) this.reservations.delete(oldest);
+      const { value, done } = this.#oldest.next();
+      if (done !== true) this.reservations.delete(value);
     }
   }
 

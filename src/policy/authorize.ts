@@ -9,7 +9,7 @@ import { asKeydError, KeydError } from '../wire/problem.ts';
 import type { Intent } from '../wire/socket/intent.ts';
 import type { AgentAuthority, AuthoritySource } from './authority.ts';
 import { callInWords } from './call-in-words.ts';
-import type { Counters, Reservation, UsageHistory } from './counters.ts';
+import type { Charge, Counters, Reservation, UsageHistory } from './counters.ts';
 import {
   judgeAction,
   judgeSigning,
@@ -25,19 +25,13 @@ import type {
   PendingTerms,
   SigningAuthorization,
 } from './decision.ts';
+import { chargesTogether, demandsOf, type Judged, type Permitted } from './judged.ts';
 import { JudgedFacts } from './judged-facts.ts';
 import { secondOpinion, termsChanged, DECISION_POINT } from './second-opinion.ts';
 import { GrantBook, type Grant, type GrantContents } from './minted-grant.ts';
 import type { ActionRequest, AgentFacts, Proposal } from './proposal.ts';
 import type { PolicyRules } from './rules.ts';
-import type {
-  AttestationFacts,
-  DecisionFacts,
-  Obligations,
-  ObservedVerdict,
-  PolicyEngine,
-  PolicyRequest,
-} from './verdict.ts';
+import type { AttestationFacts, DecisionFacts, ObservedVerdict, PolicyEngine } from './verdict.ts';
 
 export type { Grant, GrantContents } from './minted-grant.ts';
 
@@ -63,16 +57,6 @@ export interface AuthorizeContext {
   /** Whether a person has allowed exactly this: asked once all else permits, at release (S12). */
   readonly approved?: (terms: PendingTerms, decision: Decision) => void;
 }
-
-/** A judgement below which charges and approvals are still open. */
-type Judged =
-  | { readonly refusal: KeydError; readonly decision: Decision; readonly authority?: AgentAuthority }
-  | {
-      readonly request: PolicyRequest;
-      readonly decision: Decision;
-      readonly authority: AgentAuthority | undefined;
-      readonly obligations: Obligations;
-    };
 
 export class Authorizer {
   readonly #options: AuthorizerOptions;
@@ -104,7 +88,8 @@ export class Authorizer {
     if ('refusal' in first) return { authority: undefined, ...first };
     const { decisionPoint } = this.#options;
     if (decisionPoint === undefined) return this.#conclude(caller, proposal, first, context);
-    const opinion = await secondOpinion(decisionPoint, first.request, first.obligations, context.signal);
+    const demands = demandsOf(first);
+    const opinion = await secondOpinion(decisionPoint, first.request, demands, context.signal);
     if (!opinion.permitted) {
       const decision = this.#decision('deny', [DECISION_POINT], first.decision.observed);
       return { decision, authority: first.authority, refusal: opinion.refusal };
@@ -113,7 +98,7 @@ export class Authorizer {
     const again = this.#judge(caller, proposal, context.intent);
     if ('refusal' in again) return { authority: undefined, ...again };
     const { policies, observed } = again.decision;
-    if (!isDeepStrictEqual(again.obligations, first.obligations)) {
+    if (!isDeepStrictEqual(demandsOf(again), demands)) {
       const decision = this.#decision('deny', policies, observed);
       return { decision, authority: again.authority, refusal: termsChanged() };
     }
@@ -202,14 +187,13 @@ export class Authorizer {
         return this.#refused('unbound_parameters', unbound, ['delegation-chain'], authority);
       }
       const facts = this.#facts(caller, agent, originOf(proposal), intent, authority);
-      const ends = times?.expiresAtMs === undefined ? {} : { endsAtMs: times.expiresAtMs };
-      const request = { caller, agent, parameters, binds, facts, ...ends };
+      const request = { caller, agent, parameters, binds, facts, endsAtMs: times?.expiresAtMs };
       const verdict = this.#engine.evaluate(request);
       const { policies, observed } = verdict;
       if (verdict.effect === 'deny')
         return this.#refused(verdict.code, verdict.reason, policies, authority, observed);
       const { obligations } = verdict;
-      const charges = [...(authority?.charges ?? []), ...obligations.charges];
+      const charges = chargesTogether(authority?.charges, obligations.charges);
       if (charges.length > 0 && authority === undefined) {
         return this.#refused('no_grant', noGrant(agent).message, policies, authority, observed);
       }
@@ -217,8 +201,9 @@ export class Authorizer {
       if (exceeded !== undefined) {
         return this.#refused('authority_exceeded', exceeded, ['delegation-chain'], authority, observed);
       }
-      const decision = this.#decision('permit', [...host.policies, ...policies], observed);
-      return { request, decision, authority, obligations: { ...obligations, charges } };
+      const deciding = host.policies.length === 0 ? policies : [...host.policies, ...policies];
+      const decision = this.#decision('permit', deciding, observed);
+      return { request, decision, authority, obligations, charges };
     } catch (thrown) {
       const refusal = asKeydError(thrown);
       // What the chain says of itself is a denial; anything else is a fault, and denies as well (S19).
@@ -230,11 +215,11 @@ export class Authorizer {
   #conclude(
     caller: Caller,
     proposal: Proposal,
-    judged: Exclude<Judged, { refusal: KeydError }>,
+    judged: Permitted,
     context: AuthorizeContext,
   ): SigningAuthorization {
-    const { authority, decision, obligations } = judged;
-    const { agentMayReport = false, approval, charges } = obligations;
+    const { authority, charges, decision, obligations } = judged;
+    const { agentMayReport = false, approval } = obligations;
     if (approval !== 'none') {
       const terms = { level: approval, charges };
       if (context.approved === undefined) {
@@ -260,7 +245,7 @@ export class Authorizer {
   #reserve(
     proposal: Proposal,
     authority: AgentAuthority | undefined,
-    charges: Obligations['charges'],
+    charges: readonly Charge[],
   ): Reservation | undefined {
     if (charges.length === 0) return undefined;
     const { agent } = proposal;
@@ -323,12 +308,8 @@ export class Authorizer {
     policies: readonly string[],
     observed: readonly ObservedVerdict[] = [],
   ): Decision {
-    return Object.freeze({
-      effect,
-      policies: Object.freeze([...policies]),
-      policyVersion: this.#version,
-      ...(observed.length === 0 ? {} : { observed }),
-    });
+    const decided = { effect, policies: Object.freeze([...policies]), policyVersion: this.#version };
+    return Object.freeze(observed.length === 0 ? decided : { ...decided, observed });
   }
 }
 

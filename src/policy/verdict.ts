@@ -42,7 +42,7 @@ export interface PolicyRequest {
   /** What the proof binds; absent where nothing is signed. */
   readonly binds?: ReadonlySet<BoundParameter>;
   /** When the proof ends, milliseconds since the epoch: what permits it has to permit it until then (S4). */
-  readonly endsAtMs?: number;
+  readonly endsAtMs?: number | undefined;
   readonly facts: DecisionFacts;
 }
 

@@ -24,12 +24,14 @@ const MAX_KEPT = 10_000;
 
 export class SettleableSignatures {
   readonly #byReservation = new Map<string, SettleableSignature>();
+  /** The oldest that is left, over and over: from the first on, a walk would pass all that have gone. */
+  readonly #oldest = this.#byReservation.keys();
 
   remember(reservation: string, signature: SettleableSignature): void {
     this.#byReservation.set(reservation, signature);
     if (this.#byReservation.size <= MAX_KEPT) return;
-    const [oldest] = this.#byReservation.keys();
-    if (oldest !== undefined) this.#byReservation.delete(oldest);
+    const { value, done } = this.#oldest.next();
+    if (done !== true) this.#byReservation.delete(value);
   }
 
   /** @throws KeydError `not_found` where it is unknown, forgotten, settled, or another agent's */

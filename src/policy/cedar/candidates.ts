@@ -1,6 +1,7 @@
 /** The policies that can apply to a request, and what Cedar and the checks need of each distinct group of them. */
 import type { PolicyRequest } from '../verdict.ts';
 import type { CompiledPolicy } from './compile-policy.ts';
+import { documentReaders, type DocumentReaders } from './document-checks.ts';
 import { OriginIndex } from './origin-index.ts';
 import { PLAIN, targetOf } from './plain-context.ts';
 import { matchesPins } from './pins.ts';
@@ -15,6 +16,8 @@ export interface Candidates {
   readonly reads: Reads;
   /** What is put to Cedar together: those that read the context, and those that do not and so are asked the same thing often. */
   readonly parts: readonly CandidatePart[];
+  /** Those that read a document, in file order; a document that none reads has no entry. */
+  readonly readers: DocumentReaders;
 }
 
 export interface CandidatePart {
@@ -26,6 +29,11 @@ export interface CandidatePart {
 }
 
 const MAX_GROUPS = 4096;
+
+/** Whether the policy's scope has this caller. */
+function isOf({ scope }: CompiledPolicy, { caller }: PolicyRequest): boolean {
+  return scope.caller === undefined || scope.caller === String(caller.uid);
+}
 
 export class CandidateIndex {
   readonly #byAction: ReadonlyMap<ActionName, OriginIndex>;
@@ -49,23 +57,23 @@ export class CandidateIndex {
       const value = PLAIN[attribute]?.(parameters, facts);
       return typeof value === 'string' || typeof value === 'number' ? value : undefined;
     };
-    const inScope = this.#covering(request, targetOf(parameters)?.origin);
-    const policies = inScope.filter(({ pins }) => pins.size === 0 || matchesPins(pins, pinned));
+    const policies: CompiledPolicy[] = [];
+    for (const policy of this.#covering(request, targetOf(parameters)?.origin)) {
+      if (isOf(policy, request) && (policy.pins.size === 0 || matchesPins(policy.pins, pinned))) {
+        policies.push(policy);
+      }
+    }
     return this.#group(policies);
   }
 
   /** Those whose scope covers the request, whatever their conditions. */
   inScope(request: PolicyRequest): readonly CompiledPolicy[] {
-    return this.#covering(request, undefined);
+    return this.#covering(request, undefined).filter((policy) => isOf(policy, request));
   }
 
-  #covering(
-    { caller, agent, parameters }: PolicyRequest,
-    origin: string | undefined,
-  ): readonly CompiledPolicy[] {
-    const uid = String(caller.uid);
-    const covering = this.#byAction.get(parameters.operation)?.covering(agent.name, origin) ?? [];
-    return covering.filter(({ scope }) => scope.caller === undefined || scope.caller === uid);
+  /** For any caller. */
+  #covering({ agent, parameters }: PolicyRequest, origin: string | undefined): readonly CompiledPolicy[] {
+    return this.#byAction.get(parameters.operation)?.covering(agent.name, origin) ?? [];
   }
 
   #group(policies: readonly CompiledPolicy[]): Candidates {
@@ -76,7 +84,8 @@ export class CandidateIndex {
       reads.context.size === 0 ? 'constant' : 'varying',
     );
     const parts = [constant, varying].filter((part) => part.length > 0).map((part) => this.#part(part));
-    const group: Candidates = { policies, reads: mergeReads(policies.map(({ reads }) => reads)), parts };
+    const reads = mergeReads(policies.map((policy) => policy.reads));
+    const group: Candidates = { policies, reads, parts, readers: documentReaders(policies) };
     // Groups are as many as policies make them, and a caller can not make more.
     if (this.#groups.size >= MAX_GROUPS) this.#groups.clear();
     this.#groups.set(key, group);

@@ -1,10 +1,11 @@
 /** Judges requests by a loaded set. */
 import type { AuthorizationAnswer } from '@cedar-policy/cedar-wasm/nodejs';
+import type { BoundParameter, SigningParameters } from '../proposal.ts';
 import type { PolicyRequest, PolicyVerdict } from '../verdict.ts';
 import { AnswerMemory } from '../../base/answer-memory.ts';
 import { CandidateIndex, type CandidatePart, type Candidates } from './candidates.ts';
 import type { CompiledPolicy } from './compile-policy.ts';
-import { cedarRequest } from './context.ts';
+import { cedarRequestOf, questionOf } from './context.ts';
 import { deny, type Denial } from './denial.ts';
 import { documentDenial } from './document-checks.ts';
 import { RequestDocuments } from './documents.ts';
@@ -19,6 +20,8 @@ import { unboundDenial } from './unbound.ts';
 
 /** What Cedar said: the satisfied permits, or why none counts. A part of the candidates may have no permit. */
 type Answer = { readonly permits: readonly CompiledPolicy[] } | { readonly denial: Denial };
+
+const NOTHING_BOUND: ReadonlySet<BoundParameter> = new Set();
 
 export class CedarPolicySet implements PolicySet {
   readonly fingerprint: string;
@@ -58,14 +61,14 @@ export class CedarPolicySet implements PolicySet {
   }
 
   #evaluate(request: PolicyRequest): PolicyVerdict {
-    const { agent, parameters, binds } = request;
+    const { agent, parameters, binds: bound = NOTHING_BOUND } = request;
     if (parameters.operation === 'raw' && !this.mayRawSign(agent.name)) {
       const reason = `no permit with action == Action::"raw" covers ${agent.name}`;
       return deny({ code: 'raw_signing_off', policies: [], reason });
     }
     const candidates = this.#candidates.of(request);
     const documents = new RequestDocuments(parameters);
-    const before = documentDenial(candidates.policies, documents);
+    const before = documentDenial(candidates.readers, documents);
     if (before !== undefined) return deny(before);
     const answer = this.#ask(candidates, request, documents);
     if ('denial' in answer) return deny(answer.denial);
@@ -73,15 +76,11 @@ export class CedarPolicySet implements PolicySet {
     const outlived = this.#outlivedDenial(candidates, request, documents, permits);
     if (outlived !== undefined) return deny(outlived);
     if (isSigning(parameters)) {
-      const proof = { parameters, binds: binds ?? new Set() };
-      const unbound = unboundDenial(
-        proof,
-        this.#dependent.covering(agent.name, targetOf(parameters)?.origin),
-        permits,
-      );
+      const dependent = this.#dependent.covering(agent.name, targetOf(parameters)?.origin);
+      const unbound = unboundDenial({ parameters, binds: bound }, dependent, permits);
       if (unbound !== undefined) return deny(unbound);
     }
-    const demanded = obligationsOf(permits, documents, binds ?? new Set());
+    const demanded = obligationsOf(permits, documents, bound);
     if ('denial' in demanded) return deny(demanded.denial);
     const { obligations } = demanded;
     return { effect: 'permit', policies: permits.map(({ id }) => id), obligations, observed: [] };
@@ -117,36 +116,41 @@ export class CedarPolicySet implements PolicySet {
    * judged apart, a denial of one is the denial, and permits add up.
    */
   #ask({ policies, parts }: Candidates, request: PolicyRequest, documents: RequestDocuments): Answer {
-    const permits = new Set<CompiledPolicy>();
+    let permits: readonly CompiledPolicy[] = [];
     const denials: Denial[] = [];
     for (const part of parts) {
       const answer = this.#askPart(part, request, documents);
       if ('denial' in answer) denials.push(answer.denial);
-      else for (const policy of answer.permits) permits.add(policy);
+      else if (permits.length === 0) ({ permits } = answer);
+      else if (answer.permits.length > 0) permits = inFileOrder(policies, [...permits, ...answer.permits]);
     }
-    const [denial, ...others] = denials;
-    if (denial !== undefined) return { denial: others.length === 0 ? denial : together(policies, denials) };
-    if (permits.size > 0) return { permits: policies.filter((policy) => permits.has(policy)) };
+    const [denial] = denials;
+    if (denial !== undefined) return { denial: denials.length === 1 ? denial : together(policies, denials) };
+    if (permits.length > 0) return { permits };
     return { denial: { code: 'policy_denied', policies: [], reason: refusal([], request) } };
   }
 
   #askPart(part: CandidatePart, request: PolicyRequest, documents: RequestDocuments): Answer {
-    const asked = cedarRequest(request, part.reads, documents);
-    return this.#memory.answer(`${part.key} ${JSON.stringify(asked)}`, () =>
-      readAnswer(askCedar(part.set, asked), part, request),
+    const question = questionOf(request, part.reads, documents);
+    // With the part, which has its reads, the text says all of what Cedar is asked.
+    return this.#memory.answer(`${part.key} ${JSON.stringify(question)}`, () =>
+      readAnswer(askCedar(part.set, cedarRequestOf(question, part.reads)), part, request),
     );
   }
 }
 
-type Signing = Exclude<
-  PolicyRequest['parameters'],
-  { operation: 'use' | 'show' | 'credentials-read' | 'credentials-renew' | 'revoke' | 'approve' }
->;
-
-function isSigning(parameters: PolicyRequest['parameters']): parameters is Signing {
-  return !['use', 'show', 'credentials-read', 'credentials-renew', 'revoke', 'approve'].includes(
-    parameters.operation,
-  );
+function isSigning(parameters: PolicyRequest['parameters']): parameters is SigningParameters {
+  switch (parameters.operation) {
+    case 'use':
+    case 'show':
+    case 'credentials-read':
+    case 'credentials-renew':
+    case 'revoke':
+    case 'approve':
+      return false;
+    default:
+      return true;
+  }
 }
 
 function readAnswer(
@@ -185,6 +189,14 @@ function together(policies: readonly CompiledPolicy[], denials: readonly Denial[
     policies: inOrder(policies, ids).map(({ id }) => id),
     reason: denials.map(({ reason }) => reason).join('; '),
   };
+}
+
+function inFileOrder(
+  policies: readonly CompiledPolicy[],
+  some: readonly CompiledPolicy[],
+): readonly CompiledPolicy[] {
+  const wanted = new Set(some);
+  return policies.filter((policy) => wanted.has(policy));
 }
 
 function inOrder(policies: readonly CompiledPolicy[], ids: ReadonlySet<string>): readonly CompiledPolicy[] {

@@ -60,8 +60,9 @@ function collect(
     leaves.set(pointer, leaf);
     return left;
   }
-  for (const [name, member] of Object.entries(value as Readonly<Record<string, ExactJson>>)) {
-    left = collect(member, pointer + toPointer([name]), leaves, left);
+  const members = value as Readonly<Record<string, ExactJson>>;
+  for (const name of Object.keys(members)) {
+    left = collect(members[name] as ExactJson, pointer + toPointer([name]), leaves, left);
     if (left < 0) return left;
   }
   return left;
@@ -104,11 +105,23 @@ export function exactNumber(leaf: LeafValue | undefined, plainText: boolean): Ex
 
 const DECIMAL_PLACES = 4;
 const MAX_DECIMAL = 2n ** 63n - 1n;
+const MIN_DECIMAL = -(2n ** 63n);
 
-/** A number as Cedar writes decimals ("-1.5000"), or undefined where that would change it (4 places, 64 bits). */
-export function cedarDecimal(number: ExactNumber): string | undefined {
+function cedarScaled(number: ExactNumber): bigint | undefined {
   const scaled = number.scaled(DECIMAL_PLACES);
-  if (scaled === undefined || scaled > MAX_DECIMAL || scaled < -MAX_DECIMAL - 1n) return undefined;
+  if (scaled === undefined || scaled > MAX_DECIMAL || scaled < MIN_DECIMAL) return undefined;
+  return scaled;
+}
+
+/** Whether Cedar has this very number (4 places, 64 bits). */
+export function isCedarDecimal(number: ExactNumber): boolean {
+  return cedarScaled(number) !== undefined;
+}
+
+/** A number as Cedar writes decimals ("-1.5000"), or undefined where that would change it. */
+export function cedarDecimal(number: ExactNumber): string | undefined {
+  const scaled = cedarScaled(number);
+  if (scaled === undefined) return undefined;
   const digits = (scaled < 0n ? -scaled : scaled).toString().padStart(DECIMAL_PLACES + 1, '0');
   const point = digits.length - DECIMAL_PLACES;
   return `${scaled < 0n ? '-' : ''}${digits.slice(0, point)}.${digits.slice(point)}`;

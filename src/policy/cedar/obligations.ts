@@ -42,9 +42,9 @@ export function obligationsOf(
   return {
     obligations: {
       approval: strictestApproval(satisfied),
-      charges: [...budgetCharges(costs), ...limitCharges(satisfied, costs)],
+      charges: chargesOf(satisfied, costs),
       ...(mayAgentReport(satisfied) ? { agentMayReport: true as const } : {}),
-      scopes: [...new Set(satisfied.flatMap(({ annotations }) => annotations.scopes))],
+      scopes: scopesOf(satisfied),
     },
   };
 }
@@ -68,30 +68,43 @@ function place(source: AmountSource): string {
 }
 
 function strictestApproval(satisfied: readonly CompiledPolicy[]): Obligations['approval'] {
-  const wanted = satisfied.map(({ annotations }) => annotations.approval);
-  if (wanted.includes('passkey')) return 'passkey';
-  return wanted.includes('person') ? 'person' : 'none';
+  let strictest: Obligations['approval'] = 'none';
+  for (const { annotations } of satisfied) {
+    if (annotations.approval === 'passkey') return 'passkey';
+    if (annotations.approval === 'person') strictest = 'person';
+  }
+  return strictest;
 }
 
 /** The strictest wins: only where every policy that meters it says so. */
 function mayAgentReport(satisfied: readonly CompiledPolicy[]): boolean {
-  const metering = satisfied.filter(({ annotations }) => annotations.meters.length > 0);
-  return metering.length > 0 && metering.every(({ annotations }) => annotations.settle === 'agent');
+  let isMetered = false;
+  for (const { annotations } of satisfied) {
+    if (annotations.meters.length === 0) continue;
+    if (annotations.settle !== 'agent') return false;
+    isMetered = true;
+  }
+  return isMetered;
 }
 
-function budgetCharges(costs: ReadonlyMap<UnitName, bigint>): readonly Charge[] {
-  return [...costs].map(([unit, amount]) => ({ kind: 'budget', unit, amount }));
-}
-
-/** Each policy's limits by themselves, with what the action costs in their unit. */
-function limitCharges(
+/** The action's cost in each unit, then each policy's limits by themselves, with what the action costs in theirs. */
+function chargesOf(
   satisfied: readonly CompiledPolicy[],
   costs: ReadonlyMap<UnitName, bigint>,
 ): readonly Charge[] {
-  return satisfied.flatMap(({ id, annotations }) =>
-    annotations.limits.map(({ limit, unit, window, per }): Charge => {
+  const charges: Charge[] = [];
+  for (const [unit, amount] of costs) charges.push({ kind: 'budget', unit, amount });
+  for (const { id, annotations } of satisfied) {
+    for (const { limit, unit, window, per } of annotations.limits) {
       const amount = unit === USES ? 1n : (costs.get(unit) ?? 0n);
-      return { kind: 'limit', policy: id, per, window, limit, unit, amount };
-    }),
-  );
+      charges.push({ kind: 'limit', policy: id, per, window, limit, unit, amount });
+    }
+  }
+  return charges;
+}
+
+function scopesOf(satisfied: readonly CompiledPolicy[]): readonly string[] {
+  const scopes = new Set<string>();
+  for (const { annotations } of satisfied) for (const scope of annotations.scopes) scopes.add(scope);
+  return [...scopes];
 }

@@ -35,14 +35,13 @@ export function shownValues(
   }
   for (const [tagged, tags] of reads.tags) {
     const value = taggedValue(tagged, parameters, facts, documents);
-    const found = value?.tags(tags, new Set());
     for (const tag of tags) {
       const path = `context.${tagged}[${JSON.stringify(tag)}]`;
       if (tagged === 'body' || tagged === 'query' || tagged === 'claims') {
         const document = documents.get(tagged);
         shown[path] = 'leaves' in document ? leafText(document.leaves.get(tag)) : document.unreadable;
       } else {
-        shown[path] = json(found?.get(tag));
+        shown[path] = json(value?.tag(tag, false));
       }
     }
   }

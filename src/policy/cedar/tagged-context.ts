@@ -2,23 +2,32 @@
 import type { ExactNumber } from '../../wire/exact-number.ts';
 import type { CedarValueJson } from '@cedar-policy/cedar-wasm/nodejs';
 import type { DecisionFacts, JudgedParameters } from '../verdict.ts';
-import { defined } from './attributes.ts';
 import type { RequestDocuments } from './documents.ts';
-import { cedarDecimal, exactNumber, type LeafValue } from './members.ts';
+import { cedarDecimal, exactNumber, NO_MEMBERS, type LeafValue } from './members.ts';
 import { targetOf } from './plain-context.ts';
+import type { Tagged } from './reads.ts';
 
-type Tags = ReadonlyMap<string, CedarValueJson>;
+/** The entity type of each, as the schema has it. */
+export const TAGGED_TYPES = {
+  body: 'Members',
+  query: 'Members',
+  claims: 'Members',
+  headers: 'Headers',
+  pathSegments: 'PathSegments',
+  budgets: 'Budgets',
+  allocations: 'Budgets',
+} as const satisfies Readonly<Record<Tagged, string>>;
 
-/** What stands in the context and what in the entity it refers to. */
+/** What stands in the entity that the context refers to. */
 export interface TaggedValue {
-  readonly type: 'Members' | 'Headers' | 'PathSegments' | 'Budgets';
   readonly attributes: () => Record<string, CedarValueJson>;
-  readonly tags: (wanted: ReadonlySet<string>, decimals: ReadonlySet<string>) => Tags;
+  /** Undefined where there is no such tag. @param asDecimal whether a number is wanted as one */
+  readonly tag: (name: string, asDecimal: boolean) => CedarValueJson | undefined;
 }
 
 /** Undefined where the operation has no such attribute. */
 export function taggedValue(
-  name: string,
+  name: Tagged,
   parameters: JudgedParameters,
   facts: DecisionFacts,
   documents: RequestDocuments,
@@ -41,37 +50,30 @@ export function taggedValue(
       return operation === 'delegate'
         ? budgets(parameters.budgets.map(({ unit, amount }) => [unit, amount] as const))
         : undefined;
-    default:
-      return undefined;
   }
 }
 
 /** An unreadable document shows nothing: whoever reads it was denied before. */
 function members(name: 'body' | 'query' | 'claims', documents: RequestDocuments): TaggedValue {
   const document = documents.get(name);
-  const leaves: ReadonlyMap<string, LeafValue> = 'leaves' in document ? document.leaves : new Map();
+  const { leaves } = 'leaves' in document ? document : NO_MEMBERS;
   return {
-    type: 'Members',
     attributes: () => ({ members: [...leaves.keys()] }),
-    tags: (wanted, decimals) =>
-      new Map(
-        [...wanted].flatMap((pointer) => {
-          const leaf = leaves.get(pointer);
-          if (leaf === undefined) return [];
-          const number = decimals.has(pointer) ? exactNumber(leaf, name === 'query') : undefined;
-          return [[pointer, cedarLeaf(leaf, number)] as const];
-        }),
-      ),
+    tag: (pointer, asDecimal) => {
+      const leaf = leaves.get(pointer);
+      if (leaf === undefined) return undefined;
+      return cedarLeaf(leaf, asDecimal ? exactNumber(leaf, name === 'query') : undefined);
+    },
   };
 }
 
 function cedarLeaf(leaf: LeafValue, number: ExactNumber | undefined): CedarValueJson {
   const decimal = number === undefined ? undefined : cedarDecimal(number);
-  return defined({
-    s: leaf.kind === 'text' ? leaf.value : undefined,
-    n: decimal === undefined ? undefined : { __extn: { fn: 'decimal', arg: decimal } },
-    b: leaf.kind === 'boolean' ? leaf.value : undefined,
-  });
+  const shown: Record<string, CedarValueJson> = {};
+  if (leaf.kind === 'text') shown['s'] = leaf.value;
+  if (decimal !== undefined) shown['n'] = { __extn: { fn: 'decimal', arg: decimal } };
+  if (leaf.kind === 'boolean') shown['b'] = leaf.value;
+  return shown;
 }
 
 /** Fields whose values are secrets or the daemon's own; a policy that asks for one is refused. */
@@ -85,40 +87,29 @@ export const UNSHOWN_HEADERS = new Set([
 
 function headers(lines: readonly (readonly [string, string])[]): TaggedValue {
   return {
-    type: 'Headers',
     attributes: () => ({}),
-    tags: (wanted) =>
-      new Map(
-        [...wanted].flatMap((name) => {
-          const values = UNSHOWN_HEADERS.has(name) ? [] : lines.filter(([given]) => given === name);
-          return values.length === 0 ? [] : [[name, values.map(([, value]) => value).join(', ')] as const];
-        }),
-      ),
+    tag: (name) => {
+      const values = UNSHOWN_HEADERS.has(name) ? [] : lines.filter(([given]) => given === name);
+      return values.length === 0 ? undefined : values.map(([, value]) => value).join(', ');
+    },
   };
 }
 
 function pathSegments(path: string): TaggedValue {
   const segments = path.slice(1).split('/');
   return {
-    type: 'PathSegments',
     attributes: () => ({ count: segments.length }),
-    tags: (wanted) =>
-      new Map(
-        [...segments.entries()].flatMap(([index, segment]) =>
-          wanted.has(String(index)) ? [[String(index), segment] as const] : [],
-        ),
-      ),
+    tag: (name) => (String(Number(name)) === name ? segments[Number(name)] : undefined),
   };
 }
 
 function budgets(amounts: readonly (readonly [unit: string, amount: bigint])[]): TaggedValue {
   return {
-    type: 'Budgets',
     attributes: () => ({ units: amounts.map(([unit]) => unit) }),
-    tags: (wanted) =>
-      new Map(
-        amounts.flatMap(([unit, amount]) => (wanted.has(unit) ? [[unit, clamp(amount)] as const] : [])),
-      ),
+    tag: (name) => {
+      const found = amounts.findLast(([unit]) => unit === name);
+      return found === undefined ? undefined : clamp(found[1]);
+    },
   };
 }
 

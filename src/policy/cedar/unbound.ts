@@ -23,14 +23,16 @@ export function unboundDenial(
   satisfied: readonly CompiledPolicy[],
 ): Denial | undefined {
   if (!(SIGN_ACTIONS as readonly string[]).includes(parameters.operation)) return undefined;
-  const exempt = new Set(satisfied.flatMap(({ annotations }) => annotations.unboundParameters));
   const bound = withAbsentContent(parameters, binds);
-  const targets = targetsOf(parameters);
+  // Worked out for the first policy that reads what is open, if there is one.
+  let exempt: ReadonlySet<string> | undefined;
+  let targets: Targets | undefined;
   for (const policy of policies) {
     const open = openParameters(policy, parameters, bound);
     if (open.length === 0) continue;
-    const origins = originsConcerned(policy, targets);
-    if (origins.length === 0 || origins.every((origin) => exempt.has('*') || exempt.has(origin))) continue;
+    targets ??= targetsOf(parameters);
+    exempt ??= new Set(satisfied.flatMap(({ annotations }) => annotations.unboundParameters));
+    if (areExempt(originsConcerned(policy, targets), exempt)) continue;
     return {
       code: 'unbound_parameters',
       policies: [policy.id],
@@ -46,9 +48,16 @@ function openParameters(
   bound: ReadonlySet<BoundParameter>,
 ): readonly BoundParameter[] {
   // Raw octets may be any document; a typed proof is never another's.
-  const relevant =
-    operation === 'raw' ? [...dependence.request, ...dependence.document] : [...dependence.request];
-  return relevant.filter((parameter) => !bound.has(parameter));
+  const open: BoundParameter[] = [];
+  for (const parameter of dependence.request) if (!bound.has(parameter)) open.push(parameter);
+  if (operation !== 'raw') return open;
+  for (const parameter of dependence.document) if (!bound.has(parameter)) open.push(parameter);
+  return open;
+}
+
+/** Of none, nothing has to be exempt. */
+function areExempt(origins: readonly string[], exempt: ReadonlySet<string>): boolean {
+  return origins.length === 0 || exempt.has('*') || origins.every((origin) => exempt.has(origin));
 }
 
 /**

@@ -1,6 +1,7 @@
 import { cpSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { Book } from '../../../src/ledger/book.ts';
 import type { Charge, Payer } from '../../../src/ledger/charge.ts';
 import { openLedger, type Ledger, type LedgerOptions } from '../../../src/ledger/ledger.ts';
 import { KeydError } from '../../../src/wire/problem.ts';
@@ -266,5 +267,20 @@ describe('S8: epochs', () => {
     const again = await start();
     expect(again.state().fault).toBeUndefined();
     expect(spentOf(again)).toBe(2n);
+  });
+});
+
+describe('what can be settled', () => {
+  it('is what was reserved last, ten thousand of it; the rest stays spent', () => {
+    const book = new Book();
+    book.apply({ t: 'grant', at: 0, account: GRANT, budgets: { 'USD.2': '100000' } });
+    for (let number = 0; number < 25_001; number += 1) {
+      book.apply({ t: 'reserve', at: 0, id: `r${number}`, take: { [`${GRANT}|USD.2`]: '1' } });
+      // One of three is settled before it is old.
+      if (number % 3 === 0) book.apply({ t: 'settle', at: 0, id: `r${number}`, give: {} });
+    }
+    const left = [...book.reservations.keys()];
+    expect([left.length, left[0], left.at(-1)]).toEqual([10_000, 'r10001', 'r25000']);
+    expect(book.free(`${GRANT}|USD.2`)).toBe(74_999n);
   });
 });
