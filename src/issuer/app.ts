@@ -50,12 +50,13 @@ export function createIssuerApp(context: IssuerContext): Express {
 
 function routes(routeContext: RouteContext): readonly Route[] {
   const { context } = routeContext;
+  // What is asked for most comes first: express tries them in turn.
   return [
+    issueChallengeRoute(routeContext),
+    issueRoute(routeContext),
     enrolRoute(routeContext),
     evidenceRoute(routeContext),
     reattestChallengeRoute(routeContext),
-    issueChallengeRoute(routeContext),
-    issueRoute(routeContext),
     statusIndicesRoute(routeContext),
     statusRevocationsRoute(routeContext),
     statusListRoute(context),

@@ -99,7 +99,7 @@ export async function finishIssuance(
     challenge,
     exporter,
     issuedInLastHour: await issuedLately(context, approved),
-    subAgents: subAgentRules(context, approved, now),
+    subAgents: req.chain === undefined ? undefined : subAgentRules(context, approved, now),
     nowSeconds: now,
   });
   // What this evidence shows of the host is kept, whatever it is given for it.

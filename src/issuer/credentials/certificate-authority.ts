@@ -1,5 +1,6 @@
 /** The X.509 CA of the trust domain: X509-SVIDs for agents (SPIFFE X509-SVID; attestation reference §5). */
 import { X509Certificate } from 'node:crypto';
+import { AnswerMemory } from '../../base/answer-memory.ts';
 import type { AssuranceLevel } from '../../wire/assurance.ts';
 import {
   DEVELOPMENT_POLICY_OID,
@@ -58,17 +59,38 @@ const CA_LIFETIME_SECONDS = 3650 * 86_400;
 /** RFC 9608 §4 leaves the bound to the CA; ours is the profile's. */
 const MAX_LEAF_SECONDS = 86_400;
 
+/** What every leaf has, before what tells it from others and after. */
+const LEAF_EXTENSIONS = [
+  basicConstraintsExtension(undefined),
+  keyUsageExtension('digitalSignature'),
+  extendedKeyUsageExtension(),
+] as const;
+const NO_REV_AVAIL = noRevAvailExtension();
+
+/** A key as certificates have it. */
+interface CertifiedSpki {
+  readonly spki: Uint8Array;
+  readonly identifier: Uint8Array;
+}
+
+/** An agent's key comes again with every renewal (verifier/area-memory.ts), and writing a key costs as much as reading it. */
+const known = new WeakMap<PublicJwk, CertifiedSpki>();
+
 export class CertificateAuthority {
   readonly #certificate: X509Fields;
   readonly #sign: Es256Signer;
   readonly #authorityKeyIdentifier: Uint8Array;
+  /** Encoded, by their OIDs: there are as many as there are levels and named policies. */
+  readonly #policies = new AnswerMemory<Uint8Array>();
   /** The self-signed root, PEM. */
   readonly rootPem: string;
 
   private constructor(certificate: X509Fields, sign: Es256Signer) {
     this.#certificate = certificate;
     this.#sign = sign;
-    this.#authorityKeyIdentifier = keyIdentifier(certificate.subjectPublicKeyInfo);
+    this.#authorityKeyIdentifier = authorityKeyIdentifierExtension(
+      keyIdentifier(certificate.subjectPublicKeyInfo),
+    );
     this.rootPem = certificatePem(certificate.encoded);
   }
 
@@ -105,7 +127,7 @@ export class CertificateAuthority {
   ): Promise<boolean> {
     const keyId = keys.keyId('x509Ca');
     if ((await store.caCertificate(keyId)) !== undefined) return false;
-    const spki = subjectPublicKeyInfo(keys.publicJwk('x509Ca'));
+    const { spki, identifier } = certifiedSpki(keys.publicJwk('x509Ca'));
     const name = commonName(`agentkey-issuer X.509 CA of ${trustDomain}`.slice(0, 64));
     const der = await signCertificate(
       {
@@ -121,7 +143,7 @@ export class CertificateAuthority {
           // SPIFFE X509-SVID §3: a signing certificate names its trust domain, without a path.
           uriSanExtension(trustIdentifier(trustDomain), false),
           nameConstraintsExtension(trustDomain),
-          subjectKeyIdentifierExtension(keyIdentifier(spki)),
+          subjectKeyIdentifierExtension(identifier),
         ],
       },
       (octets) => keys.sign('x509Ca', octets),
@@ -136,7 +158,8 @@ export class CertificateAuthority {
     if (life <= 0 || life > MAX_LEAF_SECONDS || request.notAfterSeconds > this.#certificate.notAfterSeconds) {
       throw new KeydError('internal', `a certificate for ${life} s is outside the profile or the CA's life`);
     }
-    const spki = subjectPublicKeyInfo(request.publicJwk);
+    const { spki, identifier } = certifiedSpki(request.publicJwk);
+    const oids = policyOids(request);
     const der = await signCertificate(
       {
         issuer: this.#certificate.subject,
@@ -145,14 +168,12 @@ export class CertificateAuthority {
         notAfterSeconds: request.notAfterSeconds,
         subjectPublicKeyInfo: spki,
         extensions: [
-          basicConstraintsExtension(undefined),
-          keyUsageExtension('digitalSignature'),
-          extendedKeyUsageExtension(),
+          ...LEAF_EXTENSIONS,
           uriSanExtension(request.spiffeId, true),
-          subjectKeyIdentifierExtension(keyIdentifier(spki)),
-          authorityKeyIdentifierExtension(this.#authorityKeyIdentifier),
-          certificatePoliciesExtension(policyOids(request)),
-          noRevAvailExtension(),
+          subjectKeyIdentifierExtension(identifier),
+          this.#authorityKeyIdentifier,
+          this.#policies.answer(oids.join(' '), () => certificatePoliciesExtension(oids)),
+          NO_REV_AVAIL,
         ],
       },
       this.#sign,
@@ -165,8 +186,13 @@ function trustIdentifier(trustDomain: string): string {
   return `spiffe://${trustDomain}`;
 }
 
-function subjectPublicKeyInfo(jwk: PublicJwk): Uint8Array {
-  return publicKeyObject(jwk).export({ format: 'der', type: 'spki' });
+function certifiedSpki(jwk: PublicJwk): CertifiedSpki {
+  let made = known.get(jwk);
+  if (made === undefined) {
+    const spki = publicKeyObject(jwk).export({ format: 'der', type: 'spki' });
+    known.set(jwk, (made = { spki, identifier: keyIdentifier(spki) }));
+  }
+  return made;
 }
 
 function policyOids({ assurance, virtual, developmentPolicy, inTpm }: LeafRequest): readonly string[] {

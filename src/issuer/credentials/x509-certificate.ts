@@ -22,6 +22,8 @@ const ECDSA_WITH_SHA256 = '1.2.840.10045.4.3.2';
 const P256_OCTETS = 32;
 const VERSION_3 = 2;
 const SERIAL_OCTETS = 16;
+/** AlgorithmIdentifier. */
+const SIGNED_BY = derSequence(derOid(ECDSA_WITH_SHA256));
 /** Years from here on are written as GeneralizedTime (§4.1.2.5). */
 const GENERALIZED_FROM_YEAR = 2050;
 
@@ -47,11 +49,10 @@ export function commonName(text: string): Uint8Array {
 
 /** The certificate, DER, with a serial number of 16 random positive octets. */
 export async function signCertificate(template: CertificateTemplate, sign: Es256Signer): Promise<Uint8Array> {
-  const algorithm = derSequence(derOid(ECDSA_WITH_SHA256));
   const tbs = derSequence(
     der(contextTag(0), derInteger(VERSION_3)),
-    derInteger(randomSerial()),
-    algorithm,
+    der(DER_TAG.integer, randomSerial()),
+    SIGNED_BY,
     template.issuer,
     derSequence(time(template.notBeforeSeconds), time(template.notAfterSeconds)),
     template.subject,
@@ -59,7 +60,7 @@ export async function signCertificate(template: CertificateTemplate, sign: Es256
     der(contextTag(3), derSequence(...template.extensions)),
   );
   const signature = ecdsaConcatToDer(await sign(tbs), P256_OCTETS);
-  return derSequence(tbs, algorithm, derBitString(signature));
+  return derSequence(tbs, SIGNED_BY, derBitString(signature));
 }
 
 /** RFC 7468 §5. */
@@ -67,11 +68,12 @@ export function certificatePem(certificate: Uint8Array): string {
   return toPem('CERTIFICATE', certificate);
 }
 
-function randomSerial(): bigint {
+/** Content of an INTEGER. */
+function randomSerial(): Uint8Array {
   const octets = randomBytes(SERIAL_OCTETS);
   // The highest bit is the sign; the next one keeps the length.
   octets.writeUInt8((octets.readUInt8(0) & 0x3f) | 0x40, 0);
-  return BigInt(`0x${octets.toString('hex')}`);
+  return octets;
 }
 
 function time(seconds: number): Uint8Array {

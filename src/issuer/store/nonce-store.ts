@@ -4,6 +4,8 @@ import { KeydError } from '../../wire/problem.ts';
 
 export class NonceStore {
   readonly #state: CommitGroup;
+  /** The second of the last sweep: what is kept until a later one is not to be looked for again in the same. */
+  #sweptAtSeconds: number | undefined;
 
   constructor(state: CommitGroup) {
     this.#state = state;
@@ -15,7 +17,10 @@ export class NonceStore {
    */
   use(hostKeyThumbprint: string, nonce: string, expiresAtSeconds: number, nowSeconds: number): Promise<void> {
     return this.#state.write(() => {
-      this.#state.statement('DELETE FROM host_nonces WHERE expires_at <= ?').run(nowSeconds);
+      if (this.#sweptAtSeconds !== nowSeconds) {
+        this.#state.statement('DELETE FROM host_nonces WHERE expires_at <= ?').run(nowSeconds);
+        this.#sweptAtSeconds = nowSeconds;
+      }
       const { changes } = this.#state
         .statement(
           `INSERT INTO host_nonces (host_key_thumbprint, nonce, expires_at) VALUES (?, ?, ?)

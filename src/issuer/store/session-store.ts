@@ -31,6 +31,8 @@ export interface SessionCaps {
 
 export class SessionStore {
   readonly #state: CommitGroup;
+  /** The second of the last sweep. */
+  #sweptAtSeconds: number | undefined;
 
   constructor(state: CommitGroup) {
     this.#state = state;
@@ -42,7 +44,10 @@ export class SessionStore {
    */
   open(session: Session, caps: SessionCaps, nowSeconds: number): Promise<void> {
     return this.#state.write(() => {
-      this.#state.statement('DELETE FROM sessions WHERE expires_at <= ?').run(nowSeconds);
+      if (this.#sweptAtSeconds !== nowSeconds) {
+        this.#state.statement('DELETE FROM sessions WHERE expires_at <= ?').run(nowSeconds);
+        this.#sweptAtSeconds = nowSeconds;
+      }
       this.#makeRoom(session, caps);
       this.#state
         .statement(

@@ -6,8 +6,9 @@ import { jwkThumbprint, type PublicJwk } from '../../wire/jwk.ts';
 import { publicKeyObject } from '../../wire/public-key.ts';
 import type { Attest, QuoteAttest } from '../../wire/tpm/attest.ts';
 import type { PcrSelection } from '../../wire/tpm/pcr-selection.ts';
-import { parsePublicArea, type PublicArea } from '../../wire/tpm/public-area.ts';
+import type { PublicArea } from '../../wire/tpm/public-area.ts';
 import type { AppraisalPolicy } from './appraisal-policy.ts';
+import { AreaMemory } from './area-memory.ts';
 import { assessToken, assessTpm, type Assessment } from './assurance.ts';
 import type { AttestationKey } from './attestation-key.ts';
 import { checkCounterStatement, checkLogs } from './audit-counter.ts';
@@ -43,7 +44,7 @@ export interface KeyAppraisalInput {
   /** TLS exporter of the connection that carried M7; undefined where TLS ends before the issuer. */
   readonly exporter: Uint8Array | undefined;
   readonly issuedInLastHour: number;
-  /** Whose delegations count; undefined where nothing is granted on this host. */
+  /** Whose delegations count; undefined where nothing is granted on this host, and for a request without a chain. */
   readonly subAgents: SubAgentRules | undefined;
   readonly nowSeconds: number;
 }
@@ -63,6 +64,9 @@ export interface KeyAppraisal {
   readonly witnessed: AnchoredHeads | undefined;
   readonly passed: readonly CheckNumber[];
 }
+
+/** Apart from the memory of AKs: a host that has many agents pushes no other host's AK out. */
+const agentKeys = new AreaMemory();
 
 /** @throws KeydError `evidence_invalid`, `appraisal_denied`, `host_not_approved`, `name_not_permitted`, `invalid_name` */
 export function appraiseKey(input: KeyAppraisalInput): KeyAppraisal {
@@ -171,7 +175,7 @@ function parseIssue(
     }
     const subject: Subject =
       issue.tpmKey !== undefined
-        ? { kind: 'tpm', area: parsePublicArea(issue.tpmKey.public), evidence: issue.tpmKey }
+        ? { kind: 'tpm', area: agentKeys.parsed(issue.tpmKey.public), evidence: issue.tpmKey }
         : issue.tokenKey !== undefined
           ? { kind: 'token', ...issue.tokenKey }
           : verdict.reject('there is no key');

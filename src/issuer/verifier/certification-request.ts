@@ -1,5 +1,6 @@
 /** PKCS#10 (RFC 2986) as proof of possession: its key and its signature, nothing else in it counts (check 18). */
 import type { KeyObject } from 'node:crypto';
+import { AnswerMemory } from '../../base/answer-memory.ts';
 import { contextTag, DER_TAG, readWhole } from '../../wire/der.ts';
 import { readKeyAlgorithm } from '../../wire/x509.ts';
 import { importPublicKey, verifySigned, type SignedOctets } from '../../wire/x509-signature.ts';
@@ -11,6 +12,9 @@ export interface CertificationRequest extends SignedOctets {
 
 const WHAT = 'CSR';
 const VERSION_1 = 0;
+
+/** By SubjectPublicKeyInfo, hex: an agent's next CSR is for the same key. */
+const keys = new AnswerMemory<KeyObject>();
 
 /** @throws KeydError `malformed_structure` */
 export function parseCertificationRequest(encoded: Uint8Array): CertificationRequest {
@@ -30,9 +34,10 @@ export function parseCertificationRequest(encoded: Uint8Array): CertificationReq
       fields.end();
       return key;
     });
-    const algorithm = readWhole(spki, WHAT, readKeyAlgorithm);
     return {
-      publicKey: importPublicKey(spki, algorithm, WHAT),
+      publicKey: keys.answer(Buffer.from(spki).toString('hex'), () =>
+        importPublicKey(spki, readWhole(spki, WHAT, readKeyAlgorithm), WHAT),
+      ),
       tbs: info.encoded,
       signatureAlgorithm,
       signature: signature.octets,

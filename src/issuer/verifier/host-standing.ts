@@ -1,7 +1,6 @@
 /** An enrolled host as the issuer keeps it, and the part of the list that every later message repeats. */
-import { AnswerMemory } from '../../base/answer-memory.ts';
-import { parsePublicArea, type PublicArea } from '../../wire/tpm/public-area.ts';
 import type { AppraisalPolicy } from './appraisal-policy.ts';
+import { AreaMemory } from './area-memory.ts';
 import { checkAttestationKey, type AttestationKey } from './attestation-key.ts';
 import type { HostLogs } from './audit-counter.ts';
 import type { BootState } from './boot-state.ts';
@@ -21,8 +20,7 @@ export interface HostStanding {
   readonly logs: HostLogs;
 }
 
-/** AKs by their octets, hex: one that is parsed once is imported once (wire/tpm/public-key.ts). */
-const areas = new AnswerMemory<PublicArea>();
+const attestationKeys = new AreaMemory();
 
 /**
  * Checks 4, 5, 7, 8 and 9 over what is on record: a root, model or host that was struck off since ends it here.
@@ -36,8 +34,6 @@ export function judgeStanding(
 ): { readonly ak: AttestationKey; readonly host: HostRecord } {
   judgeEndorsement(appraisal, standing.endorsement, policy);
   const known = checkKnownHost(appraisal, host, standing.ekHash);
-  const area = appraisal.check(8, () =>
-    areas.answer(Buffer.from(standing.akPublic).toString('hex'), () => parsePublicArea(standing.akPublic)),
-  );
+  const area = appraisal.check(8, () => attestationKeys.parsed(standing.akPublic));
   return { ak: checkAttestationKey(appraisal, area, standing.akPublic, standing.akId), host: known };
 }

@@ -13,12 +13,20 @@ export type KeyMaterial =
 
 /** An AK verifies again and again; importing a key costs half as much as a verification. */
 const imported = new WeakMap<PublicArea, KeyObject>();
+/** A JWK that is made once is imported, and its thumbprint taken, once. */
+const jwks = new WeakMap<PublicArea, PublicJwk>();
 
 /**
  * The public JWK with the algorithm the key signs with: from its curve, or from its RSA scheme.
  * @throws KeydError `unsupported_algorithm` for keys that sign nothing this project issues for, `malformed_structure`
  */
 export function publicAreaToJwk(area: PublicArea): PublicJwk {
+  let jwk = jwks.get(area);
+  if (jwk === undefined) jwks.set(area, (jwk = makeJwk(area)));
+  return jwk;
+}
+
+function makeJwk(area: PublicArea): PublicJwk {
   if (area.type === 'ecc') {
     if (area.curve === 'P-521')
       throw new KeydError('unsupported_algorithm', 'P-521 keys are not supported for signing');
