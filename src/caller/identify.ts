@@ -82,7 +82,7 @@ export class PeerConnection {
   readonly #known: Caller;
   readonly #process: WatchedProcess;
   readonly #tools: Tools;
-  #caller: Promise<Caller> | undefined;
+  #caller: Caller | Promise<Caller> | undefined;
   #closed = false;
 
   constructor(peer: KernelPeer, ingress: Ingress, watched: WatchedProcess, tools: Tools) {
@@ -108,12 +108,12 @@ export class PeerConnection {
   }
 
   /**
-   * Who is calling now. The connection must be closed when this rejects: the process has ended or become
+   * Who is calling now; a promise only until the executable is hashed. The connection must be closed when this throws: the process has ended or become
    * another (start time, executable, cgroup), so what was learnt at connect time is void.
    *
    * @throws KeydError `caller_unknown`
    */
-  async identify(): Promise<Caller> {
+  identify(): Caller | Promise<Caller> {
     if (this.#closed) throw unknown('the connection is closed');
     const changed = this.#process.changed();
     if (changed === 'process') throw unknown('the process that opened this connection has ended');
@@ -129,12 +129,19 @@ export class PeerConnection {
     this.#process.close();
   }
 
-  async #describe(): Promise<Caller> {
+  #describe(): Caller | Promise<Caller> {
     const { executable } = this.#process.facts;
-    if (executable === undefined || this.#known.startTimeTicks === undefined) return this.#known;
+    return executable === undefined || this.#known.startTimeTicks === undefined
+      ? this.#known
+      : this.#withHash(executable);
+  }
+
+  async #withHash(executable: string): Promise<Caller> {
     const link = `${this.#tools.proc}/${this.#known.pid}/exe`;
     const executableSha256 = await this.#tools.hashes.hash(link, executable);
-    return executableSha256 === undefined ? this.#known : frozenCaller({ ...this.#known, executableSha256 });
+    this.#caller =
+      executableSha256 === undefined ? this.#known : frozenCaller({ ...this.#known, executableSha256 });
+    return this.#caller;
   }
 }
 

@@ -29,6 +29,11 @@ export interface RequestTicket {
   release(): void;
 }
 
+/** What the header of one request takes; `release` may be called more than once. */
+export interface HeadPlace {
+  release(): void;
+}
+
 export class Admission {
   readonly #limits: ShareLimits;
   readonly #now: () => number;
@@ -36,6 +41,10 @@ export class Admission {
   readonly #turns = new Turns();
   /** Shares with a connection. */
   #connected = 0;
+  // A place is handed on, never free in between: who waits goes before who just comes.
+  readonly #handOn = (use: Use): void => {
+    while (use.requests < this.#maxRequests() && use.door.next()) use.requests += 1;
+  };
 
   /** @param now monotonic milliseconds */
   constructor(limits: ShareLimits, now: () => number = () => performance.now()) {
@@ -60,30 +69,23 @@ export class Admission {
   /**
    * Takes a place for a request. A share that has as many in flight as it may waits until one of them is over:
    * holding a request costs nothing, where refusing it would have a caller that spins ask again at once.
-   * @param signal aborted when the caller has gone
+   * @param caller its `signal` is aborted when the caller has gone; asked for only where the request is held
    * @throws KeydError `too_many_requests` where none is over in time; the reason of `signal`
    */
-  begin(share: string, signal: AbortSignal): RequestTicket | Promise<RequestTicket> {
+  begin(share: string, caller: { readonly signal: AbortSignal }): RequestTicket | Promise<RequestTicket> {
     const use = this.#use(share);
-    if (use.requests >= this.#maxRequests()) return this.#hold(share, use, signal);
+    if (use.requests >= this.#maxRequests()) return this.#hold(share, use, caller.signal);
     use.requests += 1;
-    const ticket = this.#ticket(use);
+    const ticket = new Ticket(use, this.#limits, this.#handOn);
     const turn = this.#connected > 1 ? this.#turns.take(share) : undefined;
     return turn === undefined ? ticket : turn.then(() => ticket);
   }
 
-  /**
-   * Counts the header of a request that has come, whatever becomes of it; returns what gives the octets back,
-   * undefined where the share has too many already.
-   */
-  keepHead(share: string, octets: number): (() => void) | undefined {
+  /** Counts the header of a request that has come, whatever becomes of it; undefined where the share has too many octets already. */
+  keepHead(share: string, octets: number): HeadPlace | undefined {
     const use = this.#use(share);
     const weight = octets + REQUEST_OCTETS;
-    if (use.headOctets + weight > this.#limits.maxHeadOctets) return undefined;
-    use.headOctets += weight;
-    return once(() => {
-      use.headOctets -= weight;
-    });
+    return use.headOctets + weight > this.#limits.maxHeadOctets ? undefined : new Head(use, weight);
   }
 
   /** Counts a refusal; milliseconds to wait before it is answered, so that a share gets no more of them a second. */
@@ -99,26 +101,7 @@ export class Admission {
   async #hold(share: string, use: Use, signal: AbortSignal): Promise<RequestTicket> {
     await use.door.wait(signal, this.#limits.maxHeldMs);
     if (this.#connected > 1) await this.#turns.take(share);
-    return this.#ticket(use);
-  }
-
-  #ticket(use: Use): RequestTicket {
-    let octets = 0;
-    return {
-      addOctets: (count) => {
-        if (use.octets + count > this.#limits.maxOctets) {
-          throw refuse(`this caller has ${use.octets} octets in flight; ${count} more are too many`);
-        }
-        use.octets += count;
-        octets += count;
-      },
-      release: once(() => {
-        use.octets -= octets;
-        use.requests -= 1;
-        // Handed on, never free in between: who waits goes before who just comes.
-        while (use.requests < this.#maxRequests() && use.door.next()) use.requests += 1;
-      }),
-    };
+    return new Ticket(use, this.#limits, this.#handOn);
   }
 
   #maxRequests(): number {
@@ -155,6 +138,53 @@ export class Admission {
         now - use.refusalDueMs >= BURST_MS;
       if (idle) this.#uses.delete(share);
     }
+  }
+}
+
+class Ticket implements RequestTicket {
+  readonly #use: Use;
+  readonly #limits: ShareLimits;
+  readonly #handOn: (use: Use) => void;
+  #octets = 0;
+  #isReleased = false;
+
+  constructor(use: Use, limits: ShareLimits, handOn: (use: Use) => void) {
+    this.#use = use;
+    this.#limits = limits;
+    this.#handOn = handOn;
+  }
+
+  addOctets(count: number): void {
+    const use = this.#use;
+    if (use.octets + count > this.#limits.maxOctets) {
+      throw refuse(`this caller has ${use.octets} octets in flight; ${count} more are too many`);
+    }
+    use.octets += count;
+    this.#octets += count;
+  }
+
+  release(): void {
+    if (this.#isReleased) return;
+    this.#isReleased = true;
+    this.#use.octets -= this.#octets;
+    this.#use.requests -= 1;
+    this.#handOn(this.#use);
+  }
+}
+
+class Head implements HeadPlace {
+  readonly #use: Use;
+  #weight: number;
+
+  constructor(use: Use, weight: number) {
+    this.#use = use;
+    this.#weight = weight;
+    use.headOctets += weight;
+  }
+
+  release(): void {
+    this.#use.headOctets -= this.#weight;
+    this.#weight = 0;
   }
 }
 

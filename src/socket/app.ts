@@ -1,7 +1,8 @@
 /** The express application of one socket: a request is identified, admitted, routed, read and answered. */
 import express, { type Express, type NextFunction, type Request, type Response } from 'express';
 import { KeydError } from '../wire/problem.ts';
-import { beginRequest, type RequestGate } from './begin-request.ts';
+import { beginRequest } from './begin-request.ts';
+import type { RequestGate } from './request-gate.ts';
 import { answerFailure } from './failure.ts';
 import type { AnyRoute } from './route.ts';
 import { serveRoute, type RouteServices } from './serve-route.ts';

@@ -1,7 +1,8 @@
 /** What a failed request leads to: a log line, a count, a problem document, and a pause for who spins. */
 import { setTimeout as delay } from 'node:timers/promises';
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { begunRequest, operationOf, type RequestGate } from './begin-request.ts';
+import type { RequestGate } from './request-gate.ts';
+import { begunRequest, operationOf } from './begun-request.ts';
 import { connectionState, held } from './connections.ts';
 import { sendProblem, toKeydError } from './problem-response.ts';
 import type { KeydError } from '../wire/problem.ts';

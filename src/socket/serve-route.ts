@@ -1,7 +1,8 @@
 /** From a routed request to its answer. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { KeydError } from '../wire/problem.ts';
-import { begunRequest, type BegunRequest, type RequestGate } from './begin-request.ts';
+import type { RequestGate } from './request-gate.ts';
+import { begunRequest, type BegunRequest } from './begun-request.ts';
 import { parseIdempotencyKey, type Idempotency, type StoredAnswer } from './idempotency.ts';
 import { checkMediaType, hasContent, parseBody, readBody } from './request-body.ts';
 import { readQuery } from './query.ts';

@@ -11,8 +11,8 @@ export function codeOf(act: () => unknown): string | undefined {
   return undefined;
 }
 
-/** As `codeOf`, for a promise. */
-export async function codeOfAsync(act: () => Promise<unknown>): Promise<string | undefined> {
+/** As `codeOf`, for what may be a promise. */
+export async function codeOfAsync(act: () => unknown): Promise<string | undefined> {
   try {
     await act();
   } catch (error) {

@@ -23,7 +23,7 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-const staying = new AbortController().signal;
+const staying = new AbortController();
 
 /** Until what a turn of the event loop begins has begun. */
 const turn = async (): Promise<void> => {
@@ -119,7 +119,7 @@ test('who goes away while held leaves no place taken', async () => {
   const first = begin(admission, 'uid:1');
   begin(admission, 'uid:1');
   const caller = new AbortController();
-  const left = problem(() => admission.begin('uid:1', caller.signal));
+  const left = problem(() => admission.begin('uid:1', caller));
   caller.abort(new KeydError('caller_gone', 'gone'));
   expect((await left)?.code).toBe('caller_gone');
   first.release();
@@ -191,8 +191,8 @@ test('S20: headers of a share count until their requests are over, those of othe
   expect(first).toBeDefined();
   expect(admission.keepHead('uid:1', 1_500)).toBeUndefined();
   expect(admission.keepHead('uid:2', 1_500)).toBeDefined();
-  first?.();
-  first?.();
+  first?.release();
+  first?.release();
   expect(admission.keepHead('uid:1', 1_500)).toBeDefined();
   expect(admission.keepHead('uid:1', 1_500)).toBeUndefined();
 });
