@@ -5,7 +5,7 @@
  */
 import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
 import { KeydError } from '../../wire/problem.ts';
-import { signCommandHash, signParameters, signResponseHash } from '../../wire/tpm/audit-digest.ts';
+import { signParameters, signResponseHash } from '../../wire/tpm/audit-digest.ts';
 import {
   parseResponse,
   serializeCommand,
@@ -31,9 +31,9 @@ const TO_BE_RESOLVED = 0;
 
 export interface SignCommand {
   readonly key: EsysHandle;
-  /** Name of the key. */
-  readonly name: Uint8Array;
   readonly digest: Uint8Array;
+  /** Of the command (Part 1 §16.7). */
+  readonly cpHash: Uint8Array;
   /** The key's authValue; is wiped. */
   readonly auth: Uint8Array;
   /** Takes the command back as long as the TPM has not begun it. */
@@ -73,13 +73,12 @@ export class HmacSession {
    * TPM2_Sign: TPMT_SIGNATURE. After a fault the session is of no more use and is to be ended.
    * @throws TssFault as the TPM answered; KeydError `tpm_unavailable` for an answer that is not the TPM's
    */
-  async sign({ key, name, digest, auth, signal }: SignCommand): Promise<Buffer> {
+  async sign({ key, digest, cpHash, auth, signal }: SignCommand): Promise<Buffer> {
     const hmacKey = Buffer.concat([this.#sessionKey, auth]);
     auth.fill(0);
     try {
       const nonceCaller = randomBytes(NONCE_OCTETS);
       const attributes = CONTINUE_SESSION;
-      const cpHash = signCommandHash(name, digest);
       const hmac = hmacOf(hmacKey, cpHash, nonceCaller, this.#nonceTpm, attributes);
       const command = serializeCommand({
         code: TPM_CC.Sign,
@@ -96,9 +95,14 @@ export class HmacSession {
     }
   }
 
+  /** Wipes the session's key, where the connection that flushes it has ended. */
+  forget(): void {
+    this.#sessionKey.fill(0);
+  }
+
   /** TPM2_FlushContext; one that the TPM no longer knows has ended already. */
   async end(): Promise<void> {
-    this.#sessionKey.fill(0);
+    this.forget();
     await this.#esys.flushContext(this.#handle);
   }
 }

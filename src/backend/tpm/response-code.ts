@@ -21,7 +21,8 @@ interface Meaning {
   readonly recovery?: Recovery;
 }
 
-const LAYER_MASK = 0xffff0000;
+/** Bits of a TSS2 response code that say who made it. */
+const LAYER_MASK = 0xffff_0000;
 const LAYERS: Readonly<Record<number, string>> = {
   0x00000000: 'tpm',
   0x00060000: 'fapi',
@@ -145,6 +146,11 @@ export function describeResponseCode(rc: number): string {
   const layer = LAYERS[(rc & LAYER_MASK) >>> 0] ?? 'unknown layer';
   const subject = formatOneSubject(rc);
   return `${layer}${subject === undefined ? '' : `:${subject}`} 0x${rc.toString(16)}`;
+}
+
+/** Whether the TPM itself answered so, none of the layers before it (TSS 2.0 Overview §4). */
+export function isTpmsOwn(rc: number): boolean {
+  return (rc & LAYER_MASK) === 0;
 }
 
 /** Whether this is the TPM's answer (or the resource manager's) `code`, for whichever handle or parameter. */

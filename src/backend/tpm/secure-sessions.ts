@@ -87,6 +87,12 @@ export class SecureSessions {
     await Promise.allSettled(sessions.map(({ handle }) => this.#esys.flushContext(handle)));
   }
 
+  /** Keeps nothing of sessions whose connection has ended. */
+  forget(): void {
+    this.#open.clear();
+    this.#signing.forget();
+  }
+
   get #loaded(): number {
     return this.#open.size + this.#signing.size;
   }

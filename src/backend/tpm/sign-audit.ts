@@ -2,16 +2,11 @@
  * What the TPM's audit digest should be: every TPM2_Sign of this process, in the order in which it was sent, which is
  * the order in which the TPM performs them (one connection, one queue).
  */
-import {
-  extendAuditDigest,
-  NO_DIGEST,
-  signCommandHash,
-  signResponseHash,
-} from '../../wire/tpm/audit-digest.ts';
+import { extendAuditDigest, NO_DIGEST, signResponseHash } from '../../wire/tpm/audit-digest.ts';
 import { KeydError, type ErrorCode } from '../../wire/problem.ts';
-import { publicAreaName } from '../../wire/tpm/name.ts';
 import type { ExpectedDigest } from '../../wire/command-audit.ts';
 import { TssFault } from './esys.ts';
+import { isTpmsOwn } from './response-code.ts';
 
 /** A command that was sent. */
 interface Sent {
@@ -20,8 +15,6 @@ interface Sent {
   rpHash: Uint8Array | null | undefined;
 }
 
-/** Bits of a TSS2 response code that say who made it; none are the TPM's own (TSS 2.0 Overview §4). */
-const LAYER_MASK = 0xffff_0000;
 const NEVER_SENT: ReadonlySet<ErrorCode> = new Set(['caller_gone', 'deadline_exceeded', 'too_many_requests']);
 
 export class SignAudit {
@@ -33,10 +26,10 @@ export class SignAudit {
   /** In the order of sending; the first is the first that has no answer yet. */
   readonly #sent: Sent[] = [];
 
-  /** Waits for TPM2_Sign, which was just sent, and counts it. @param digest what is signed */
-  async follow(answer: Promise<Buffer>, publicArea: Uint8Array, digest: Uint8Array): Promise<Buffer> {
+  /** Waits for TPM2_Sign, which was just sent, and counts it. @param cpHash of the command */
+  async follow(answer: Promise<Buffer>, cpHash: Uint8Array): Promise<Buffer> {
     if (!this.#isOn) return answer;
-    const sent: Sent = { cpHash: signCommandHash(publicAreaName(publicArea), digest), rpHash: undefined };
+    const sent: Sent = { cpHash, rpHash: undefined };
     this.#sent.push(sent);
     try {
       const signature = await answer;
@@ -85,5 +78,5 @@ function wasNeverSent(thrown: unknown): boolean {
 }
 
 function isRefusal(thrown: unknown): boolean {
-  return thrown instanceof TssFault && (thrown.rc & LAYER_MASK) === 0;
+  return thrown instanceof TssFault && isTpmsOwn(thrown.rc);
 }

@@ -8,7 +8,7 @@ import type { HmacSession, SignCommand } from './hmac-session.ts';
 export const MAX_SESSION_USES = 5_000;
 const MAX_PLACES = 2;
 
-type SigningSession = Pick<HmacSession, 'sign' | 'end'>;
+type SigningSession = Pick<HmacSession, 'sign' | 'end' | 'forget'>;
 
 /** One session, with those that wait for it. */
 export class SigningPlace {
@@ -58,6 +58,12 @@ export class SigningPlace {
       await this.end();
       throw thrown;
     }
+  }
+
+  /** Signs nothing more; there is no connection any more that it could be ended on. */
+  forget(): void {
+    this.#isOpen = false;
+    this.#session.forget();
   }
 
   /** One that can not be ended is gone already. */
@@ -112,6 +118,12 @@ export class SigningSessions {
   /** Ends those that have been used often enough. */
   async endSpent(): Promise<void> {
     for (const place of this.#places) if (place.isSpent) await place.end();
+  }
+
+  /** Wipes all, where their connection has ended. */
+  forget(): void {
+    for (const place of this.#places) place.forget();
+    this.#places.clear();
   }
 
   /** Ends all but `keep`. */

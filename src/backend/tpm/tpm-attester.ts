@@ -3,7 +3,6 @@ import { silentLogger, type Logger } from '../../base/logger.ts';
 import { KeydError } from '../../wire/problem.ts';
 import { parseTimeInfo } from '../../wire/tpm/capability-data.ts';
 import { sameOctets } from '../../wire/tpm/codec.ts';
-import { publicAreaName } from '../../wire/tpm/name.ts';
 import { pcrDigest, serializePcrSelection, type PcrSelection } from '../../wire/tpm/pcr-selection.ts';
 import { EK_TEMPLATES, type EkTemplateName } from '../../wire/tpm/templates.ts';
 import type { Attester, CertifiedKey, EndorsementKey, QuotedPcrs, TpmIdentity } from '../attester.ts';
@@ -110,7 +109,7 @@ export class TpmAttester implements Attester {
         sessions: [keySession, akSession],
       });
       const attest = requireAttest(made.attest, 'certify', qualifyingData);
-      if (!sameOctets(attest.name, publicAreaName(key.publicArea))) {
+      if (!sameOctets(attest.name, key.name)) {
         throw new KeydError('tpm_unavailable', 'The TPM certified another key than was asked for');
       }
       return {

@@ -152,6 +152,7 @@ export class TpmConnection {
     this.#closed = true;
     clearTimeout(this.#idle);
     await this.#queue.close();
+    this.#tpm?.sessions.forget();
     this.#tpm = undefined;
     this.#fault = new KeydError('shutting_down', 'The TPM backend is closed');
     await this.#esys?.close();
@@ -236,6 +237,7 @@ export class TpmConnection {
 
   /** Leaves nothing of what was loaded; the next `#open` connects anew. */
   async #abandon(): Promise<void> {
+    this.#tpm?.sessions.forget();
     this.#tpm = undefined;
     const esys = this.#esys;
     this.#esys = undefined;

@@ -4,6 +4,7 @@ import { isAlgorithm, type Algorithm } from '../../wire/algorithms.ts';
 import { jwkAlgorithm, type PublicJwk } from '../../wire/jwk.ts';
 import { KeydError } from '../../wire/problem.ts';
 import { hasAttributes, parsePublicArea, type PublicArea } from '../../wire/tpm/public-area.ts';
+import { publicAreaName } from '../../wire/tpm/name.ts';
 import { publicAreaToJwk } from '../../wire/tpm/public-key.ts';
 import type { ObjectSource } from './context-cache.ts';
 import type { AuthDeriver } from './key-auth.ts';
@@ -15,6 +16,8 @@ export interface TpmKey {
   readonly area: PublicArea;
   /** TPMT_PUBLIC, marshalled. */
   readonly publicArea: Uint8Array;
+  /** Name of the public area (Part 1 §16). */
+  readonly name: Uint8Array;
   /** Contents of TPM2B_PRIVATE. */
   readonly privateArea: Uint8Array;
   readonly publicJwk: PublicJwk;
@@ -36,7 +39,7 @@ export function tpmKey(record: KeyBlobRecord, publicArea: Uint8Array, privateAre
       `The record of key ${record.keyId} holds a ${publicJwk.alg} key`,
     );
   }
-  return { record, area, publicArea, privateArea, publicJwk };
+  return { record, area, publicArea, name: publicAreaName(publicArea), privateArea, publicJwk };
 }
 
 /** How the key is loaded under the SRK; a blob that this TPM did not make is `key_not_found`. */

@@ -1,10 +1,10 @@
 /** From what a caller wants signed to JOSE octets by TPM2_Sign. */
-import { createHash } from 'node:crypto';
+import { hash as hashOctets } from 'node:crypto';
 import type { SignInput } from '../backend.ts';
 import { algorithmEntry, type Algorithm } from '../../wire/algorithms.ts';
 import { KeydError } from '../../wire/problem.ts';
 import { HASHES } from '../../wire/tpm/constants.ts';
-import { publicAreaName } from '../../wire/tpm/name.ts';
+import { signCommandHash } from '../../wire/tpm/audit-digest.ts';
 import { parseSignature, signatureToJose } from '../../wire/tpm/signature.ts';
 import type { EsysHandle } from './esys.ts';
 import type { AuthDeriver } from './key-auth.ts';
@@ -37,7 +37,7 @@ export interface SignJob {
 export function digestToSign(algorithm: Algorithm, input: SignInput): Uint8Array {
   const { hash } = algorithmEntry(algorithm);
   if (hash === undefined) throw new KeydError('unsupported_algorithm', `A TPM does not sign ${algorithm}`);
-  if (input.kind === 'message') return createHash(hash).update(input.octets).digest();
+  if (input.kind === 'message') return hashOctets(hash, input.octets, 'buffer');
   if (input.octets.length !== HASHES[hash].octets) {
     throw new KeydError(
       'malformed_request',
@@ -73,20 +73,27 @@ export async function signOnTpm(tpm: OpenTpm, job: SignJob): Promise<Uint8Array>
 }
 
 function signByPassword(tpm: OpenTpm, key: EsysHandle, job: SignJob): Promise<Uint8Array> {
-  return joseOf(tpm.esys.sign({ key, digest: job.digest, sessions: [] }, job.signal), job);
+  const answer = tpm.esys.sign({ key, digest: job.digest, sessions: [] }, job.signal);
+  return joseOf(answer, job, () => commandHash(job));
 }
 
 function signInSession(place: SigningPlace, handle: EsysHandle, job: SignJob): Promise<Uint8Array> {
   const { key, digest, auths, signal } = job;
-  const name = publicAreaName(key.publicArea);
-  return joseOf(place.sign({ key: handle, name, digest, auth: auths.keyAuth(key.record), signal }), job);
+  const cpHash = commandHash(job);
+  const answer = place.sign({ key: handle, digest, cpHash, auth: auths.keyAuth(key.record), signal });
+  return joseOf(answer, job, () => cpHash);
+}
+
+function commandHash({ key, digest }: SignJob): Uint8Array {
+  return signCommandHash(key.name, digest);
 }
 
 /** The TPM's answer in JOSE form, on account where one is kept. */
 async function joseOf(
   answer: Promise<Buffer>,
-  { key, digest, audit }: Pick<SignJob, 'key' | 'digest' | 'audit'>,
+  { key, audit }: Pick<SignJob, 'key' | 'audit'>,
+  cpHash: () => Uint8Array,
 ): Promise<Uint8Array> {
-  const signature = await (audit === undefined ? answer : audit.follow(answer, key.publicArea, digest));
+  const signature = await (audit === undefined ? answer : audit.follow(answer, cpHash()));
   return signatureToJose(parseSignature(signature), key.area);
 }

@@ -3,16 +3,14 @@ import { expect, it } from 'vitest';
 import { TssFault } from '../../../../src/backend/tpm/esys.ts';
 import { SignAudit } from '../../../../src/backend/tpm/sign-audit.ts';
 import { KeydError } from '../../../../src/wire/problem.ts';
-import { signingKeyTemplate } from '../../../../src/wire/tpm/templates.ts';
 
-const PUBLIC_AREA = signingKeyTemplate('ES256');
 const TPM_RC_AUTH_FAIL = 0x98e;
 const TCTI_IO_ERROR = 0xa_000a;
 
 async function after(thrown: Error): Promise<SignAudit> {
   const audit = new SignAudit();
   audit.begin();
-  await expect(audit.follow(Promise.reject(thrown), PUBLIC_AREA, randomBytes(32))).rejects.toBe(thrown);
+  await expect(audit.follow(Promise.reject(thrown), randomBytes(32))).rejects.toBe(thrown);
   return audit;
 }
 

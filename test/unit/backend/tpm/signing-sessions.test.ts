@@ -6,10 +6,15 @@ const COMMAND = {} as SignCommand;
 
 class FakeSession {
   ended = 0;
+  forgotten = 0;
   fault: Error | undefined;
 
   sign(): Promise<Buffer> {
     return this.fault === undefined ? Promise.resolve(Buffer.of(1)) : Promise.reject(this.fault);
+  }
+
+  forget(): void {
+    this.forgotten += 1;
   }
 
   end(): Promise<void> {
@@ -46,6 +51,21 @@ describe('sessions for signing', () => {
     sessions.settle();
     expect(sessions.choose()).toBe(place);
     expect(sessions.missing).toBe(0);
+  });
+
+  it('sessions whose connection has ended are wiped, not ended, and who waited for one is told to take another', async () => {
+    const sessions = new SigningSessions();
+    const session = new FakeSession();
+    sessions.add(session);
+    const place = sessions.choose() ?? expect.fail();
+    const gate = Promise.withResolvers<undefined>();
+    const running = place.inTurn(() => gate.promise);
+    const waiting = place.inTurn(() => Promise.resolve('run'));
+    sessions.forget();
+    gate.resolve(undefined);
+    await running;
+    expect(await waiting).toBeUndefined();
+    expect([sessions.size, sessions.missing, session.forgotten, session.ended]).toEqual([0, 1, 1, 0]);
   });
 
   it('a session that faulted is ended, and who waited for it is told to take another', async () => {
