@@ -4,7 +4,7 @@ import type { AuditLog } from '../audit/audit-log.ts';
 import { callerShare, type Caller } from '../caller/caller.ts';
 import type { Charge } from '../policy/counters.ts';
 import type { DecisionEntry, OutcomeEntry, RecordedDecision, Recorder } from '../policy/recorder.ts';
-import type { DecisionRecord } from '../wire/audit-entry.ts';
+import type { DecisionRecord, OutcomeRecord } from '../wire/audit-entry.ts';
 
 /** What was not written in full has no outcome. */
 const COUNTED: RecordedDecision = { outcome: () => undefined };
@@ -32,12 +32,7 @@ export class AuditRecorder implements Recorder {
     if (effect !== 'permit') return COUNTED;
     return {
       outcome: (outcome) => {
-        this.#log.append({
-          at: this.#log.now(),
-          kind: 'outcome',
-          decision: index,
-          ...outcomeMembers(outcome),
-        });
+        this.#log.append(outcomeRecord(outcome, index, this.#log.now()));
       },
     };
   }
@@ -48,48 +43,30 @@ export class AuditRecorder implements Recorder {
   }
 }
 
+/** One literal, whatever there is: an undefined member is not written. */
 function decisionRecord(entry: DecisionEntry, at: number): DecisionRecord {
-  const {
-    action,
-    agent,
-    authority,
-    caller,
-    decision,
-    intent,
-    octetsSha256,
-    parameters,
-    refusal,
-    reservation,
-  } = entry;
+  const { agent, authority, decision, intent, reservation } = entry;
   return {
     at,
     kind: 'decision',
-    action,
+    action: entry.action,
     effect: decision.effect,
-    policies: [...decision.policies],
+    policies: decision.policies,
     policyVersion: decision.policyVersion,
-    caller: callerFacts(caller),
-    ...(agent === undefined ? {} : { agent: { id: agent.id, name: agent.name, kid: agent.kid } }),
-    ...(octetsSha256 === undefined ? {} : { octetsSha256 }),
-    parameters: bounded(parameters),
-    ...(authority === undefined
-      ? {}
-      : {
-          authority: {
-            principal: authority.principal,
-            grantId: authority.grantId,
-            depth: authority.depth,
-            links: authority.links.map(({ jti, agentName, kid }) => ({ jti, agent: agentName, kid })),
-          },
-        }),
-    ...(intent === undefined ? {} : { intent: intentMembers(intent) }),
-    ...(reservation === undefined
-      ? {}
-      : { reservation: { id: reservation.id, charges: reservation.charges.map(chargeMembers) } }),
-    ...(refusal === undefined ? {} : { refusal }),
-    ...(decision.observed === undefined
-      ? {}
-      : { observed: decision.observed.map(({ set, effect, policies }) => ({ set, effect, policies })) }),
+    caller: callerFacts(entry.caller),
+    agent: agent && { id: agent.id, name: agent.name, kid: agent.kid },
+    octetsSha256: entry.octetsSha256,
+    parameters: bounded(entry.parameters),
+    authority: authority && {
+      principal: authority.principal,
+      grantId: authority.grantId,
+      depth: authority.depth,
+      links: authority.links.map(({ jti, agentName, kid }) => ({ jti, agent: agentName, kid })),
+    },
+    intent: intent && intentMembers(intent),
+    reservation: reservation && { id: reservation.id, charges: reservation.charges.map(chargeMembers) },
+    refusal: entry.refusal,
+    observed: decision.observed?.map(({ set, effect, policies }) => ({ set, effect, policies })),
   };
 }
 
@@ -98,43 +75,43 @@ const MAX_ITEMS = 64;
 
 /** A caller may name a thousand claims: an entry tells the first, and how many there are. */
 function bounded(parameters: DecisionEntry['parameters']): DecisionEntry['parameters'] {
-  const line = (text: string): string => {
-    if (text.length <= MAX_LENGTH) return text;
-    return `${text.slice(0, MAX_LENGTH).replace(/[\uD800-\uDBFF]$/, '')}… (${text.length} characters)`;
-  };
-  const member = (value: string | number | readonly string[]) => {
-    if (typeof value === 'number') return value;
-    if (typeof value === 'string') return line(value);
-    const items = value.slice(0, MAX_ITEMS).map(line);
-    // Together no longer than a few of the longest.
-    const fitting = items.filter((_, i) => items.slice(0, i + 1).join('').length <= 8 * MAX_LENGTH);
-    const left = value.length - fitting.length;
-    return left === 0 ? fitting : [...fitting, `… (${left} more)`];
-  };
-  return Object.fromEntries(Object.entries(parameters).map(([name, value]) => [name, member(value)]));
+  const told: Record<string, DecisionEntry['parameters'][string]> = {};
+  for (const name of Object.keys(parameters)) {
+    const value = parameters[name];
+    if (typeof value === 'object') told[name] = boundedList(value);
+    else if (typeof value === 'string') told[name] = boundedLine(value);
+    else if (value !== undefined) told[name] = value;
+  }
+  return told;
+}
+
+function boundedLine(text: string): string {
+  if (text.length <= MAX_LENGTH) return text;
+  return `${text.slice(0, MAX_LENGTH).replace(/[\uD800-\uDBFF]$/, '')}… (${text.length} characters)`;
+}
+
+/** Together no longer than a few of the longest lines. */
+function boundedList(items: readonly string[]): readonly string[] {
+  const fitting: string[] = [];
+  let length = 0;
+  for (const item of items.slice(0, MAX_ITEMS)) {
+    const line = boundedLine(item);
+    length += line.length;
+    if (length > 8 * MAX_LENGTH) break;
+    fitting.push(line);
+  }
+  const left = items.length - fitting.length;
+  if (left > 0) fitting.push(`… (${left} more)`);
+  return fitting;
 }
 
 function intentMembers({ purpose, task, session, note }: NonNullable<DecisionEntry['intent']>) {
-  return {
-    ...(purpose === undefined ? {} : { purpose }),
-    ...(task === undefined ? {} : { task }),
-    ...(session === undefined ? {} : { session }),
-    ...(note === undefined ? {} : { note }),
-  };
+  return { purpose, task, session, note };
 }
 
 function callerFacts(caller: Caller): DecisionRecord['caller'] {
   const { uid, gid, pid, startTimeTicks, executableSha256, unit, containerId, ingress } = caller;
-  return {
-    ingress: ingress.kind,
-    uid,
-    gid,
-    pid,
-    ...(startTimeTicks === undefined ? {} : { startTimeTicks }),
-    ...(executableSha256 === undefined ? {} : { executableSha256 }),
-    ...(unit === undefined ? {} : { unit }),
-    ...(containerId === undefined ? {} : { containerId }),
-  };
+  return { ingress: ingress.kind, uid, gid, pid, startTimeTicks, executableSha256, unit, containerId };
 }
 
 function chargeMembers(charge: Charge) {
@@ -143,16 +120,9 @@ function chargeMembers(charge: Charge) {
   return charge.kind === 'limit' ? { ...common, policy: charge.policy, window: charge.window } : common;
 }
 
-function outcomeMembers(outcome: OutcomeEntry) {
-  return outcome.effect === 'done'
-    ? {
-        effect: outcome.effect,
-        ...(outcome.signatureSha256 === undefined ? {} : { signatureSha256: outcome.signatureSha256 }),
-        ...(outcome.settlement === undefined ? {} : { settlement: outcome.settlement }),
-      }
-    : {
-        effect: outcome.effect,
-        code: outcome.code,
-        ...(outcome.settlement === undefined ? {} : { settlement: outcome.settlement }),
-      };
+function outcomeRecord(outcome: OutcomeEntry, decision: number, at: number): OutcomeRecord {
+  const { effect, settlement } = outcome;
+  return effect === 'done'
+    ? { at, kind: 'outcome', decision, effect, signatureSha256: outcome.signatureSha256, settlement }
+    : { at, kind: 'outcome', decision, effect, code: outcome.code, settlement };
 }

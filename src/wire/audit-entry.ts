@@ -17,6 +17,7 @@ import {
 } from './check.ts';
 import { COMMAND_AUDIT_DOUBTS, COMMAND_AUDIT_EFFECTS } from './command-audit.ts';
 import type { Hash } from './merkle.ts';
+import { isOrdinaryEntry } from './ordinary-entry.ts';
 import { KeydError } from './problem.ts';
 import { intent } from './socket/intent.ts';
 import { parseStrictJson } from './strict-json.ts';
@@ -159,12 +160,17 @@ export type AuditEntry =
   | Infer<typeof commandAudit>
   | Infer<typeof event>;
 
-/** What is appended: the log itself adds where it stands. */
+/** What is appended: the log itself adds where it stands. A member that is undefined is left out. */
 export type AuditRecord = Unplaced<AuditEntry>;
 export type DecisionRecord = Extract<AuditRecord, { readonly kind: 'decision' }>;
 export type CommandAuditRecord = Extract<AuditRecord, { readonly kind: 'command-audit' }>;
 export type OutcomeRecord = Extract<AuditRecord, { readonly kind: 'outcome' }>;
-type Unplaced<E> = E extends unknown ? Omit<E, 'index' | 'previous'> : never;
+type Unplaced<E> = E extends unknown ? Sparse<Omit<E, 'index' | 'previous'>> : never;
+type Sparse<T> = T extends readonly (infer Item)[]
+  ? readonly Sparse<Item>[]
+  : T extends object
+    ? { readonly [K in keyof T]: undefined extends T[K] ? Sparse<T[K]> | undefined : Sparse<T[K]> }
+    : T;
 
 /** `previous` of the first entry. */
 export const NO_ENTRY: Hash = new Uint8Array(HASH_OCTETS);
@@ -176,10 +182,12 @@ export const NO_ENTRY: Hash = new Uint8Array(HASH_OCTETS);
  */
 export function encodeAuditEntry(record: AuditRecord, index: number, previous: Hash): Uint8Array {
   const entry = { index, previous: encodeBase64url(previous), ...record };
-  parse<AuditEntry>(SHAPES[record.kind], entry, 'malformed_structure');
+  if (!isOrdinaryEntry(entry)) {
+    parse<AuditEntry>(SHAPES[record.kind], entry, 'malformed_structure');
+    if (isDeeper(entry, LIMITS.maxDepth))
+      throw new KeydError('malformed_structure', 'an entry is nested too deep');
+  }
   const octets = Buffer.from(JSON.stringify(entry), 'utf8');
-  if (isDeeper(entry, LIMITS.maxDepth))
-    throw new KeydError('malformed_structure', 'an entry is nested too deep');
   if (octets.length > MAX_ENTRY_OCTETS)
     throw new KeydError('malformed_structure', `an entry of ${octets.length} octets is too long`);
   return octets;

@@ -72,6 +72,13 @@ describe('an audit entry', () => {
     expect(octets.includes(0x0a)).toBe(false);
   });
 
+  it('is JSON of its members in their order, after its place, without what is undefined', () => {
+    const record: AuditRecord = { ...DECISION, refusal: undefined, observed: undefined };
+    expect(Buffer.from(encodeAuditEntry(record, 9, NO_ENTRY)).toString()).toBe(
+      JSON.stringify({ index: 9, previous: 'A'.repeat(43), ...DECISION }),
+    );
+  });
+
   it('is read from a view into something larger', () => {
     const around = Buffer.concat([Buffer.from('{}'), OCTETS, Buffer.from('{}')]);
     expect(parseAuditEntry(around.subarray(2, 2 + OCTETS.length))).toEqual(parseAuditEntry(OCTETS));
