@@ -18,9 +18,9 @@ export interface Fleet {
 
 export function startFleet(): Fleet {
   const child = fork(PROGRAM, { serialization: 'advanced' });
+  const ended = once(child, 'exit').then((): FleetAnswer => ({ failure: 'the fleet ended by itself' }));
   const ask = async (request: FleetRequest): Promise<unknown> => {
     const answered = once(child, 'message').then(([message]) => message as FleetAnswer);
-    const ended = once(child, 'exit').then((): FleetAnswer => ({ failure: 'the fleet ended by itself' }));
     child.send(request);
     const told = await Promise.race([answered, ended]);
     if ('failure' in told) throw new Error(told.failure);
@@ -36,9 +36,8 @@ export function startFleet(): Fleet {
       (await ask({ what: 'issue', seconds, perHost })) as IssuedToFleet,
     stop: async () => {
       if (child.exitCode !== null || child.signalCode !== null) return;
-      const gone = once(child, 'exit');
       child.disconnect();
-      await gone;
+      await ended;
     },
   };
 }

@@ -49,10 +49,11 @@ export async function beginIssuance(
   const now = nowSeconds(context);
   const approved = approvedHost(context, host);
   requireStanding(host, now);
-  const reason = mayIssue(approved, {
-    request: req,
-    issuedInLastHour: await issuedLately(context, approved),
-  });
+  const [issuedInLastHour, { told, revision: witness }] = await Promise.all([
+    issuedLately(context, approved),
+    tellWitness(context, host),
+  ]);
+  const reason = mayIssue(approved, { request: req, issuedInLastHour });
   if (reason !== undefined) throw new KeydError('name_not_permitted', reason);
   if (req.chain !== undefined) {
     await refuseRevoked(
@@ -63,7 +64,6 @@ export async function beginIssuance(
   // A host that is late with its re-attestation shows here what it has become.
   const late = now >= host.attestedAtSeconds + context.config.lifetimes.reattestSeconds;
   const quote = late ? 'required' : 'reuse';
-  const { told, revision: witness } = await tellWitness(context, host);
   const data = { req, quote, boot: takeSnapshot(host.boot), witness };
   const opened = await context.challenges.open('issue', host.akId, network, data, now);
   return { ...opened, ...told, quote, pcrSelection: QUOTED_PCRS_JSON };
@@ -85,8 +85,11 @@ export async function finishIssuance(
   const now = nowSeconds(context);
   const { challenge, data } = await context.challenges.take(issue.session, 'issue', host.akId, now);
   const { req, quote, boot, witness } = parse(issueSession, data, 'internal');
-  const logs = await logsOf(context, host, witness);
   const approved = approvedHost(context, host);
+  const [logs, issuedInLastHour] = await Promise.all([
+    logsOf(context, host, witness),
+    issuedLately(context, approved),
+  ]);
   const appraised = appraiseKey({
     standing: { ...host, boot: judgedAgainst(host.boot, boot), logs },
     standingExpiresAtSeconds: host.standingEndsAtSeconds,
@@ -98,7 +101,7 @@ export async function finishIssuance(
     pcrSelection: QUOTED_PCRS,
     challenge,
     exporter,
-    issuedInLastHour: await issuedLately(context, approved),
+    issuedInLastHour,
     subAgents: req.chain === undefined ? undefined : subAgentRules(context, approved, now),
     nowSeconds: now,
   });
