@@ -21,7 +21,9 @@ const JSON_MEDIA_TYPE = /^application\/json(?:[ \t]*;[ \t]*charset="?utf-8"?)?$/
 
 /** Characters of target, names and values: what is kept of a header for as long as its request is. */
 export function headOctets({ rawHeaders, url = '' }: IncomingMessage): number {
-  return rawHeaders.reduce((sum, { length }) => sum + length, url.length);
+  let octets = url.length;
+  for (const text of rawHeaders) octets += text.length;
+  return octets;
 }
 
 /** @throws KeydError `malformed_request` where a field that must be single is repeated, `header_too_large` */
@@ -58,10 +60,10 @@ export function checkMediaType(request: IncomingMessage): void {
 }
 
 /**
- * All octets of the body.
+ * All octets of the body. Not async: it throws at once what the header says.
  * @throws KeydError `body_too_large`, `too_many_requests` (the caller's share is used up), `caller_gone`
  */
-export async function readBody(
+export function readBody(
   request: IncomingMessage,
   maxOctets: number,
   ticket: RequestTicket,
@@ -71,17 +73,15 @@ export async function readBody(
   return new Promise((resolve, reject) => {
     const chunks: Uint8Array[] = [];
     let octets = 0;
-    const settle = (act: () => void): void => {
-      request.off('data', onData).off('end', onEnd).off('error', onError).off('close', onClose);
-      act();
-    };
+    let isSettled = false;
+    // What comes after a refusal is read and dropped until the request's time is up.
     const refuse = (error: unknown): void => {
-      settle(() => {
-        // What still comes is read and dropped by node:http until the request's time is up.
-        reject(error instanceof Error ? error : new KeydError('internal', String(error)));
-      });
+      isSettled = true;
+      chunks.length = 0;
+      reject(error instanceof Error ? error : new KeydError('internal', String(error)));
     };
-    const onData = (chunk: Uint8Array): void => {
+    request.on('data', (chunk: Uint8Array) => {
+      if (isSettled) return;
       octets += chunk.length;
       if (octets > maxOctets) {
         refuse(tooLarge(maxOctets));
@@ -94,19 +94,19 @@ export async function readBody(
         return;
       }
       chunks.push(chunk);
-    };
-    const onEnd = (): void => {
-      settle(() => {
-        resolve(chunks.length === 1 && chunks[0] !== undefined ? chunks[0] : Buffer.concat(chunks));
-      });
-    };
-    const onError = (cause: Error): void => {
-      refuse(new KeydError('caller_gone', 'the connection broke within the body', { cause }));
-    };
-    const onClose = (): void => {
-      refuse(new KeydError('caller_gone', 'the connection ended within the body'));
-    };
-    request.on('data', onData).on('end', onEnd).on('error', onError).on('close', onClose);
+    });
+    request.on('end', () => {
+      if (isSettled) return;
+      isSettled = true;
+      const [only] = chunks;
+      resolve(chunks.length === 1 && only !== undefined ? only : Buffer.concat(chunks));
+    });
+    request.on('error', (cause: Error) => {
+      if (!isSettled) refuse(new KeydError('caller_gone', 'the connection broke within the body', { cause }));
+    });
+    request.on('close', () => {
+      if (!isSettled) refuse(new KeydError('caller_gone', 'the connection ended within the body'));
+    });
   });
 }
 

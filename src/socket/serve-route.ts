@@ -18,6 +18,8 @@ export interface RoutedRequest extends IncomingMessage {
 }
 
 const NO_CONTENT: Uint8Array = new Uint8Array();
+const NO_FIELDS: StoredAnswer['headers'] = {};
+const NO_QUERY: readonly string[] = [];
 const JSON_MEDIA_TYPE = 'application/json';
 /** An id or a name; which of them, and whether it exists, the agent service says. */
 const AGENT = /^[a-z0-9][a-z0-9._+-]{0,1023}$/;
@@ -33,20 +35,24 @@ export async function serveRoute(
 ): Promise<void> {
   const begun = begunRequest(request);
   begun.operation = route.operation;
-  const query = readQuery(request.url ?? '', route.query ?? []);
+  const query = readQuery(request.url ?? '', route.query ?? NO_QUERY);
   const agent = agentOf(request);
   const approval = approvalOf(request);
-  const octets = await readContent(services, route, request, begun);
-  const context = {
+  const content = readContent(services, route, request, begun);
+  const octets = content instanceof Promise ? await content : content;
+  const context: RequestContext<unknown> = {
     caller: begun.caller,
     agent,
     approval,
     query,
     body: bodyOf(services, route, octets),
-    signal: begun.signal,
+    // Made for who asks for it.
+    get signal() {
+      return begun.signal;
+    },
     connection: begun.connection,
   };
-  const answer = await callOnce(services, route, request, octets, context as RequestContext<never>);
+  const answer = await answerOf(services, route, request, octets, context as RequestContext<never>);
   if (services.ingress.kind === 'admin') {
     const { caller } = begun;
     services.logger.info(
@@ -71,12 +77,12 @@ function approvalOf(request: RoutedRequest): string {
   throw new KeydError('approval_not_found', 'the path names an approval by its UUID');
 }
 
-async function readContent(
+function readContent(
   { limits }: RouteServices,
   route: AnyRoute,
   request: RoutedRequest,
   { ticket }: BegunRequest,
-): Promise<Uint8Array> {
+): Uint8Array | Promise<Uint8Array> {
   if (!hasContent(request)) {
     if (route.body !== undefined && route.bodyOptional !== true) checkMediaType(request);
     return NO_CONTENT;
@@ -92,16 +98,15 @@ function bodyOf({ limits }: RouteServices, route: AnyRoute, octets: Uint8Array):
   return parseBody<unknown>(given, route.body, limits.maxBodyOctets);
 }
 
-async function callOnce(
+async function answerOf(
   { idempotency }: RouteServices,
   route: AnyRoute,
   request: RoutedRequest,
   body: Uint8Array,
   context: RequestContext<never>,
 ): Promise<StoredAnswer> {
-  const work = async (): Promise<StoredAnswer> => toAnswer(await route.handle(context));
   const header = request.headers['idempotency-key'];
-  if (header === undefined) return work();
+  if (header === undefined) return toAnswer(await route.handle(context));
   if (route.answerLifeMs === undefined || typeof header !== 'string') {
     throw new KeydError('malformed_request', 'this call takes no idempotency-key');
   }
@@ -109,12 +114,12 @@ async function callOnce(
   const { operation, answerLifeMs } = route;
   return idempotency.run(
     { caller, key: parseIdempotencyKey(header), operation, agent, body, answerLifeMs },
-    work,
+    async () => toAnswer(await route.handle(context)),
   );
 }
 
 function toAnswer(reply: Reply): StoredAnswer {
-  const { status, headers = {} } = reply;
+  const { status, headers = NO_FIELDS } = reply;
   return 'json' in reply
     ? { status, headers, body: JSON.stringify(reply.json), mediaType: JSON_MEDIA_TYPE }
     : { status, headers, body: reply.text, mediaType: reply.mediaType };
@@ -123,13 +128,13 @@ function toAnswer(reply: Reply): StoredAnswer {
 // node:http directly: express's send() computes what nobody here needs (ETag, freshness).
 function send({ isDraining }: RouteServices, response: ServerResponse, answer: StoredAnswer): void {
   if (response.destroyed) return;
-  response.writeHead(answer.status, {
-    ...answer.headers,
-    ...(answer.status === 204
-      ? {}
-      : { 'content-type': answer.mediaType, 'content-length': Buffer.byteLength(answer.body) }),
-    'cache-control': 'no-store',
-    ...(isDraining() ? { connection: 'close' } : {}),
-  });
+  // Names and values in turn: what node:http reads without making anything of it.
+  const fields: (string | number)[] = ['cache-control', 'no-store'];
+  if (answer.status !== 204) {
+    fields.push('content-type', answer.mediaType, 'content-length', Buffer.byteLength(answer.body));
+  }
+  for (const name in answer.headers) fields.push(name, answer.headers[name] ?? '');
+  if (isDraining()) fields.push('connection', 'close');
+  response.writeHead(answer.status, fields);
   response.end(answer.body);
 }
