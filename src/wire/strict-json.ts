@@ -39,6 +39,10 @@ export function parseExactJson(document: Uint8Array | string, limits: StrictJson
   return parser.document() as ExactJson;
 }
 
+/** ignoreBOM keeps a byte order mark in the text, where it is then refused. */
+const UTF8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+
+/** Well-formed text; what comes as UTF-8 is so already. */
 function decode(document: Uint8Array | string, limits: StrictJsonLimits): string {
   const octets = typeof document === 'string' ? Buffer.byteLength(document, 'utf8') : document.length;
   if (octets > limits.maxOctets) fail(`the document is longer than ${limits.maxOctets} octets`, undefined);
@@ -47,14 +51,13 @@ function decode(document: Uint8Array | string, limits: StrictJsonLimits): string
     text = document;
   } else {
     try {
-      // ignoreBOM keeps a byte order mark in the text, where it is then refused.
-      text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(document);
+      text = UTF8.decode(document);
     } catch {
       return fail('the octets are not UTF-8', undefined);
     }
   }
   if (text.startsWith('\uFEFF')) fail('a byte order mark is not allowed', 0);
-  if (!text.isWellFormed()) fail('the text has a lone surrogate', undefined);
+  if (text === document && !text.isWellFormed()) fail('the text has a lone surrogate', undefined);
   return text;
 }
 
@@ -77,6 +80,15 @@ const ESCAPES: ReadonlyMap<string, string> = new Map([
   ['r', '\r'],
   ['t', '\t'],
 ]);
+
+/** An own member of any name: "__proto__" is data like every other. */
+function define(members: Record<string, unknown>, name: string, value: unknown): void {
+  if (name === '__proto__') {
+    Object.defineProperty(members, name, { value, writable: true, enumerable: true, configurable: true });
+  } else {
+    members[name] = value;
+  }
+}
 
 class Parser<N> {
   readonly #text: string;
@@ -124,45 +136,43 @@ class Parser<N> {
     }
     if (character === '"') return this.#string();
     if (character === '-' || (character >= '0' && character <= '9')) return this.#numberValue();
-    for (const [word, value] of [
-      ['true', true],
-      ['false', false],
-      ['null', null],
-    ] as const) {
-      if (this.#text.startsWith(word, this.#at)) {
-        this.#at += word.length;
-        return value;
-      }
-    }
+    if (this.#word('true')) return true;
+    if (this.#word('false')) return false;
+    if (this.#word('null')) return null;
     return this.#fail('this begins no JSON value');
+  }
+
+  #word(word: string): boolean {
+    const isNext = this.#text.startsWith(word, this.#at);
+    if (isNext) this.#at += word.length;
+    return isNext;
   }
 
   #object(depth: number): unknown {
     this.#at += 1;
-    const members = new Map<string, unknown>();
+    const members: Record<string, unknown> = {};
     this.#space();
     if (this.#text[this.#at] === '}') {
       this.#at += 1;
-      return {};
+      return members;
     }
     for (;;) {
       const position = this.#at;
       if (this.#text[position] !== '"') this.#fail('a member name is missing');
       const name = this.#string();
-      if (members.has(name))
+      if (Object.hasOwn(members, name))
         this.#fail(`the member ${JSON.stringify(shorten(name))} is there twice`, position);
       this.#space();
       this.#expect(':');
       this.#space();
-      members.set(name, this.#value(depth));
+      define(members, name, this.#value(depth));
       this.#space();
       if (this.#text[this.#at] === '}') break;
       this.#expect(',');
       this.#space();
     }
     this.#at += 1;
-    // fromEntries defines own members, so that "__proto__" is data like any other name.
-    return Object.fromEntries(members);
+    return members;
   }
 
   #array(depth: number): unknown {
@@ -186,23 +196,34 @@ class Parser<N> {
 
   #string(): string {
     const start = this.#at;
-    this.#at += 1;
-    let value = '';
-    let runStart = this.#at;
-    for (;;) {
-      const code = this.#text.charCodeAt(this.#at);
-      if (Number.isNaN(code)) this.#fail('a string does not end', start);
-      if (code < 0x20) this.#fail('a control character in a string must be escaped');
-      if (code !== 0x22 && code !== 0x5c) {
-        this.#at += 1;
-        continue;
-      }
-      value += this.#text.slice(runStart, this.#at);
-      this.#at += 1;
-      if (code === 0x22) break;
-      value += this.#escape();
-      runStart = this.#at;
+    const end = this.#endOfRun(start + 1, start);
+    this.#at = end + 1;
+    const run = this.#text.slice(start + 1, end);
+    return this.#text[end] === '"' ? run : this.#escapedString(start, run);
+  }
+
+  /** Where the characters from `at` on that stand for themselves end, in a string that began at `start`. */
+  #endOfRun(at: number, start: number): number {
+    const text = this.#text;
+    for (let end = at; end < text.length; end += 1) {
+      const code = text.charCodeAt(end);
+      if (code === 0x22 || code === 0x5c) return end;
+      if (code < 0x20) this.#fail('a control character in a string must be escaped', end);
     }
+    return this.#fail('a string does not end', start);
+  }
+
+  /** The rest of a string after its first run and a backslash. */
+  #escapedString(start: number, run: string): string {
+    let value = run;
+    for (;;) {
+      value += this.#escape();
+      const end = this.#endOfRun(this.#at, start);
+      value += this.#text.slice(this.#at, end);
+      this.#at = end + 1;
+      if (this.#text[end] === '"') break;
+    }
+    // Only escapes can bring one into a text that has none.
     if (!value.isWellFormed()) this.#fail('a string has a lone surrogate', start);
     return value;
   }

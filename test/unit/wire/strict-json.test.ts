@@ -31,7 +31,10 @@ describe('parseStrictJson', () => {
   it.each([
     ['S7: duplicate members', '{"a":1,"a":2}'],
     ['S7: members that are equal after unescaping', '{"a":1,"\\u0061":2}'],
+    ['S7: duplicate members called "__proto__"', '{"__proto__":1,"__proto__":2}'],
     ['S7: a lone high surrogate', '"\\ud83d"'],
+    ['S7: a lone high surrogate before more', '"\\ud83d\u00e9"'],
+    ['S7: a lone surrogate in the text', '"\ud83d"'],
     ['S7: a lone low surrogate in a name', '{"\\ude00":1}'],
     ['S7: a byte order mark', '\uFEFF{}'],
     ['S7: a number that a double rounds', '3000.0000000000001'],
@@ -69,6 +72,11 @@ describe('parseStrictJson', () => {
     ['a byte order mark', [0xef, 0xbb, 0xbf, 0x7b, 0x7d]],
   ])('refuses %s', (_what, octets) => {
     expect(refusal(Uint8Array.from(octets))).toBe('malformed_json');
+  });
+
+  it('reads the next document after one that is not UTF-8', () => {
+    expect(refusal(Uint8Array.from([0x22, 0xe2, 0x82]))).toBe('malformed_json');
+    expect(read(Buffer.from('"\u00e9"'))).toBe('\u00e9');
   });
 
   it('takes nesting up to the limit and names the position of a fault', () => {
