@@ -5,6 +5,7 @@
 import type { ChildProcess } from 'node:child_process';
 import type { Duplex } from 'node:stream';
 import { KeydError } from '../../wire/problem.ts';
+import { abortReason } from '../refuse-aborted.ts';
 import { ModuleHostGone } from './module-host-faults.ts';
 import { decodeRefusal, decodeReturnValue } from './module-host-messages.ts';
 import { spawnModuleHost, type ModuleHostProcessOptions } from './module-host-process.ts';
@@ -274,13 +275,4 @@ function readOutcome(frame: Frame): ReadOutcome {
     default:
       throw new KeydError('malformed_structure', `it answered with the unknown outcome ${frame.kind}`);
   }
-}
-
-/** What an aborted call rejects with: the signal's own KeydError, or `caller_gone`. */
-export function abortReason(signal: AbortSignal): KeydError {
-  return signal.reason instanceof KeydError
-    ? signal.reason
-    : new KeydError('caller_gone', 'The caller went away before the token had signed', {
-        cause: signal.reason,
-      });
 }

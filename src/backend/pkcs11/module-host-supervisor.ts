@@ -4,7 +4,8 @@
  */
 import type { Logger } from '../../base/logger.ts';
 import { asKeydError, KeydError } from '../../wire/problem.ts';
-import { abortReason, ModuleHostClient } from './module-host-client.ts';
+import { refuseAborted } from '../refuse-aborted.ts';
+import { ModuleHostClient } from './module-host-client.ts';
 import { connectFault, ModuleHostGone, sameFault, toKeydError } from './module-host-faults.ts';
 import type { TokenReport } from './module-host-messages.ts';
 import type { ModuleHostProcessOptions } from './module-host-process.ts';
@@ -159,7 +160,7 @@ export class ModuleHostSupervisor {
     signal: AbortSignal | undefined,
   ): Promise<Extract<SupervisorStatus, { readonly state: 'ready' }>> {
     for (;;) {
-      if (signal?.aborted === true) throw abortReason(signal);
+      refuseAborted(signal);
       const status = this.#status;
       if (status.state === 'ready') return status;
       if (status.state === 'unavailable') throw sameFault(status.fault);

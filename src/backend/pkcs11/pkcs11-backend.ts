@@ -16,7 +16,7 @@ import type {
 import { keyIdToOctets } from './key-label.ts';
 import { KnownKeys } from './known-keys.ts';
 import { judgeProtection, type RsaModulusBits } from './mechanisms.ts';
-import { abortReason } from './module-host-client.ts';
+import { refuseAborted } from '../refuse-aborted.ts';
 import {
   decodeMessage,
   encodeMessage,
@@ -111,7 +111,7 @@ class SupervisedBackend implements Pkcs11Backend {
   async sign(keyId: string, input: SignInput, options: SignOptions = {}): Promise<Uint8Array> {
     this.#assertOpen();
     const { signal } = options;
-    if (signal?.aborted === true) throw abortReason(signal);
+    refuseAborted(signal);
     const known = this.#known.get(keyId) ?? (await this.#learn(keyId));
     const host = this.#host();
     const { verifying } = known;

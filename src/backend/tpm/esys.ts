@@ -6,7 +6,7 @@ import { addonLoader } from '../../base/load-addon.ts';
 import { endAtExit } from '../../base/end-at-exit.ts';
 import { KeydError } from '../../wire/problem.ts';
 import { EsysCommands } from './esys-commands.ts';
-import { refuseAborted } from './turn-queue.ts';
+import { refuseAborted } from '../refuse-aborted.ts';
 import { EsysHandle, type HandleKind, type SessionAttributes, type SessionUse } from './esys-handle.ts';
 
 export * from './esys-handle.ts';

@@ -23,7 +23,7 @@ import { readLoadedPublic } from './context-cache.ts';
 import { AuthDeriver } from './key-auth.ts';
 import { SignAudit } from './sign-audit.ts';
 import { TpmCommandAudit } from './tpm-command-audit.ts';
-import { refuseAborted } from './turn-queue.ts';
+import { refuseAborted } from '../refuse-aborted.ts';
 import { TpmAttester } from './tpm-attester.ts';
 import { TpmConnection } from './tpm-connection.ts';
 import { TpmCounter } from './tpm-counter.ts';

@@ -10,7 +10,7 @@ import type { EsysHandle } from './esys.ts';
 import type { AuthDeriver } from './key-auth.ts';
 import type { SignAudit } from './sign-audit.ts';
 import type { SigningPlace } from './signing-sessions.ts';
-import { refuseAborted } from './turn-queue.ts';
+import { refuseAborted } from '../refuse-aborted.ts';
 import type { OpenTpm } from './tpm-connection.ts';
 import { keySource, type TpmKey } from './tpm-key.ts';
 

@@ -4,6 +4,7 @@
  * that the TPM has its next command when it is done with one.
  */
 import { KeydError } from '../../wire/problem.ts';
+import { abortReason, refuseAborted } from '../refuse-aborted.ts';
 
 interface Waiting {
   readonly isAlone: boolean;
@@ -134,17 +135,6 @@ export class TurnQueue {
     }
     if (this.#running === 0) this.#idle?.();
   }
-}
-
-/** @throws KeydError: the signal's reason if it is one, else `caller_gone` */
-export function refuseAborted(signal: AbortSignal | undefined): void {
-  if (signal?.aborted === true) throw abortReason(signal);
-}
-
-function abortReason(signal: AbortSignal | undefined): KeydError {
-  const reason: unknown = signal?.reason;
-  if (reason instanceof KeydError) return reason;
-  return new KeydError('caller_gone', 'The caller went away before its turn', { cause: reason });
 }
 
 function shuttingDown(): KeydError {
