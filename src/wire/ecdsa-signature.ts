@@ -1,7 +1,9 @@
 /** ECDSA signatures: DER `ECDSA-Sig-Value` (RFC 3279 §2.2.3) and r||s as JOSE and RFC 9421 carry it. */
 import { verify, type KeyObject } from 'node:crypto';
-import { derInteger, derSequence, readWhole } from './der.ts';
+import { der, DER_TAG, derSequence, readWhole } from './der.ts';
 import { KeydError } from './problem.ts';
+
+const ZERO = Uint8Array.of(0);
 
 /**
  * DER to r||s, each left-padded with zeros to `coordinateOctets` (32 for P-256, 48 for P-384).
@@ -30,14 +32,19 @@ export function ecdsaConcatToDer(signature: Uint8Array, coordinateOctets: number
       `r||s has ${signature.length} octets, not ${coordinateOctets * 2}`,
     );
   }
-  const halves = [signature.subarray(0, coordinateOctets), signature.subarray(coordinateOctets)].map(
-    (half) => {
-      const value = BigInt(`0x${Buffer.from(half).toString('hex')}`);
-      if (value === 0n) throw new KeydError('malformed_structure', 'r||s has a zero half');
-      return derInteger(value);
-    },
+  return derSequence(
+    derPositive(signature.subarray(0, coordinateOctets)),
+    derPositive(signature.subarray(coordinateOctets)),
   );
-  return derSequence(...halves);
+}
+
+/** An INTEGER from unsigned octets. Each ECDSA signature is written so before it is verified: no BigInt in between. */
+function derPositive(half: Uint8Array): Uint8Array {
+  const first = half.findIndex((octet) => octet !== 0);
+  if (first < 0) throw new KeydError('malformed_structure', 'r||s has a zero half');
+  const digits = half.subarray(first);
+  // The highest bit of an INTEGER is its sign.
+  return (digits[0] ?? 0) < 0x80 ? der(DER_TAG.integer, digits) : der(DER_TAG.integer, ZERO, digits);
 }
 
 /**
