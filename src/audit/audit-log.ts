@@ -145,7 +145,9 @@ export class AuditLog {
     }
     this.#tree.append(leafHash(octets));
     this.#track(record, index);
-    const appended = this.#journal.append(octets);
+    // S16: an outcome follows in the next group commit, and has none of its own unless none comes.
+    const appended =
+      record.kind === 'outcome' ? this.#journal.appendLater(octets) : this.#journal.append(octets);
     if (this.size >= this.#dueAt) this.#checkpointOfItself();
     return appended;
   }

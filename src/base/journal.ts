@@ -54,6 +54,8 @@ export interface Journal {
   readonly length: number;
   /** Never throws: what goes wrong, `durable` says. */
   append(record: Uint8Array): Appended;
+  /** As `append`, for what nobody waits for: it goes with the next write, and one begins within milliseconds. */
+  appendLater(record: Uint8Array): Appended;
   /** The next record begins a segment. */
   startSegment(): void;
   /**
@@ -68,6 +70,8 @@ export interface Journal {
 }
 
 const FULL: ReadonlySet<unknown> = new Set(['ENOSPC', 'EDQUOT']);
+/** Long enough for the next record that somebody waits for, where there is any load. */
+const LATER_MS = 5;
 const DEFAULT_SEGMENT_OCTETS = 64 * 1024 * 1024;
 /** Ample for every entry there is; a length beyond it is damage. */
 export const MAX_RECORD_OCTETS = 1024 * 1024;
@@ -125,6 +129,10 @@ class SegmentedJournal implements Journal {
   #cuts: number[] = [];
   #broken: KeydError | undefined;
   #writing: Promise<void> | undefined;
+  /** Whether what is pending is to be written as soon as nothing else is being. */
+  #isWanted = false;
+  /** Set while a write is due for what nobody waits for. */
+  #due: NodeJS.Timeout | undefined;
 
   constructor(options: JournalOptions, fd: number, length: number, size: number) {
     this.#options = options;
@@ -139,6 +147,21 @@ class SegmentedJournal implements Journal {
   }
 
   append(record: Uint8Array): Appended {
+    const appended = this.#append(record);
+    this.#writePending();
+    return appended;
+  }
+
+  appendLater(record: Uint8Array): Appended {
+    const appended = this.#append(record);
+    this.#due ??= setTimeout(() => {
+      this.#due = undefined;
+      this.#writePending();
+    }, LATER_MS);
+    return appended;
+  }
+
+  #append(record: Uint8Array): Appended {
     const index = this.#length;
     if (this.#broken !== undefined) return { index, durable: rejected(this.#broken) };
     if (record.length === 0 || record.length > MAX_RECORD_OCTETS) {
@@ -147,9 +170,7 @@ class SegmentedJournal implements Journal {
     }
     this.#length += 1;
     this.#pending.push(frameRecord(record));
-    const durable = this.#nextBatch();
-    this.#write();
-    return { index, durable };
+    return { index, durable: this.#nextBatch() };
   }
 
   startSegment(): void {
@@ -178,6 +199,7 @@ class SegmentedJournal implements Journal {
 
   async flush(): Promise<void> {
     if (this.#broken !== undefined) throw this.#broken;
+    this.#writePending();
     if (this.#pending.length > 0) await this.#nextBatch();
     else await this.#writing;
     // Read anew: the write that was waited for may have failed.
@@ -189,6 +211,7 @@ class SegmentedJournal implements Journal {
     try {
       await this.flush();
     } finally {
+      clearTimeout(this.#due);
       this.#broken ??= new KeydError('shutting_down', 'the journal is closed');
       closeSync(this.#fd);
     }
@@ -213,12 +236,14 @@ class SegmentedJournal implements Journal {
     return this.#collected;
   }
 
-  #write(): void {
-    this.#writing ??= this.#writeAll();
+  #writePending(): void {
+    this.#isWanted = this.#pending.length > 0;
+    if (this.#isWanted) this.#writing ??= this.#writeAll();
   }
 
   async #writeAll(): Promise<void> {
-    while (this.#pending.length > 0) {
+    while (this.#isWanted) {
+      this.#isWanted = false;
       const records = this.#pending;
       const waiting = this.#waiting;
       const first = this.#length - records.length;
@@ -232,7 +257,7 @@ class SegmentedJournal implements Journal {
         this.#break(thrown, waiting);
       }
     }
-    // In the same turn as the last look at what is pending, or a record could be left to nobody.
+    // In the same turn as the last look at what is wanted, or a record could be left to nobody.
     this.#writing = undefined;
   }
 
@@ -290,6 +315,7 @@ class SegmentedJournal implements Journal {
       { cause: thrown },
     );
     this.#broken = error;
+    this.#isWanted = false;
     for (const { reject } of [...waiting, ...this.#waiting]) reject(error);
     this.#pending = [];
     this.#waiting = [];

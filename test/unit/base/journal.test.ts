@@ -71,6 +71,36 @@ describe('a journal', () => {
     expect((await reopen()).records.length).toBe(500);
   });
 
+  it('S16: lets what nobody waits for go with the next write, or by itself', async () => {
+    let writes = 0;
+    const fault = (step: string): void => {
+      if (step === 'write') writes += 1;
+    };
+    const { journal } = await reopen({ fault });
+    const later = journal.appendLater(Buffer.from('later'));
+    expect(writes).toBe(0);
+    await journal.append(Buffer.from('first')).durable;
+    await later.durable;
+    expect(writes).toBe(1);
+    // While a write is under way, too: the one for it begins with what somebody waits for.
+    const under = journal.append(Buffer.from('second'));
+    journal.appendLater(Buffer.from('later'));
+    await under.durable;
+    expect(writes).toBe(2);
+    await journal.append(Buffer.from('third')).durable;
+    expect(writes).toBe(3);
+    await journal.appendLater(Buffer.from('alone')).durable;
+    expect(writes).toBe(4);
+    journal.appendLater(Buffer.from('flushed'));
+    await journal.flush();
+    expect(writes).toBe(5);
+    const last = journal.appendLater(Buffer.from('closed'));
+    await journal.close();
+    await last.durable;
+    const { records } = await reopen();
+    expect(records.join()).toBe('later,first,second,later,third,alone,flushed,closed');
+  });
+
   it('cuts what a crash tore off, at every octet of the last record', async () => {
     await write(3);
     const whole = statSync(newest()).size;
