@@ -6,6 +6,9 @@ import { parseStrictJson } from '../wire/strict-json.ts';
 import type { RequestTicket } from './admission.ts';
 import { MAX_JSON_DEPTH } from './limits.ts';
 
+/** A body of none. */
+export const NO_CONTENT: Uint8Array = new Uint8Array();
+
 /** Fields that change how a request is read: more than one of them is a fault, never a choice. */
 const SINGLE_FIELDS = new Set([
   'content-type',
@@ -60,16 +63,33 @@ export function checkMediaType(request: IncomingMessage): void {
 }
 
 /**
- * All octets of the body. Not async: it throws at once what the header says.
+ * All octets of the body, at once where it has come; so are the errors thrown.
  * @throws KeydError `body_too_large`, `too_many_requests` (the caller's share is used up), `caller_gone`
  */
 export function readBody(
   request: IncomingMessage,
   maxOctets: number,
   ticket: RequestTicket,
-): Promise<Uint8Array> {
+): Uint8Array | Promise<Uint8Array> {
   const announced = request.headers['content-length'];
   if (announced !== undefined && Number(announced) > maxOctets) throw tooLarge(maxOctets);
+  return request.complete ? wholeBody(request, maxOctets, ticket) : comingBody(request, maxOctets, ticket);
+}
+
+/** Most bodies are there with their header by the time that their request is let in. */
+function wholeBody(request: IncomingMessage, maxOctets: number, ticket: RequestTicket): Uint8Array {
+  if (request.destroyed) throw new KeydError('caller_gone', 'the connection has ended');
+  const body = (request.read() as Uint8Array | null) ?? NO_CONTENT;
+  if (body.length > maxOctets) throw tooLarge(maxOctets);
+  ticket.addOctets(body.length);
+  return body;
+}
+
+async function comingBody(
+  request: IncomingMessage,
+  maxOctets: number,
+  ticket: RequestTicket,
+): Promise<Uint8Array> {
   return new Promise((resolve, reject) => {
     const chunks: Uint8Array[] = [];
     let octets = 0;

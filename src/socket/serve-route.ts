@@ -4,7 +4,7 @@ import { KeydError } from '../wire/problem.ts';
 import type { RequestGate } from './request-gate.ts';
 import { begunRequest, type BegunRequest } from './begun-request.ts';
 import { parseIdempotencyKey, type Idempotency, type StoredAnswer } from './idempotency.ts';
-import { checkMediaType, hasContent, parseBody, readBody } from './request-body.ts';
+import { NO_CONTENT, checkMediaType, hasContent, parseBody, readBody } from './request-body.ts';
 import { readQuery } from './query.ts';
 import type { AnyRoute, Reply, RequestContext } from './route.ts';
 
@@ -17,7 +17,6 @@ export interface RoutedRequest extends IncomingMessage {
   readonly params: Readonly<Record<string, string | string[]>>;
 }
 
-const NO_CONTENT: Uint8Array = new Uint8Array();
 const NO_FIELDS: StoredAnswer['headers'] = {};
 const NO_QUERY: readonly string[] = [];
 const JSON_MEDIA_TYPE = 'application/json';

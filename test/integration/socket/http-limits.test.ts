@@ -210,6 +210,50 @@ test('a body of more than 1.5 MiB is 413, announced or not, and the largest one 
   expect(largest.status).toBe(200);
 });
 
+test('a body is read the same, whether it comes with its header, after it or in pieces, on one connection', async () => {
+  const { share } = DEFAULT_LIMITS;
+  // Two bodies at most: what one request does not give back, the third has not.
+  const path = await start({ limits: { maxBodyOctets: 100, share: { ...share, maxOctets: 200 } } });
+  const socket = await openSocket(path);
+  let received = '';
+  socket.on('data', (chunk: Buffer) => (received += chunk.toString('latin1')));
+  const answered = async (...pieces: readonly string[]): Promise<string> => {
+    received = '';
+    for (const piece of pieces) {
+      socket.write(piece);
+      await delay(20);
+    }
+    await vi.waitFor(() => {
+      expect(received).toMatch(/\}$/);
+    });
+    return /^HTTP\/1\.1 (\d+) /.exec(received)?.[1] ?? '';
+  };
+  const head = (framing: string): string =>
+    `POST /v1/agents/a/echo HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n${framing}\r\n\r\n`;
+  const chunked = head('Transfer-Encoding: chunked');
+  const chunk = (text: string): string => `${text.length.toString(16)}\r\n${text}\r\n`;
+  const body = `{"word":"${'w'.repeat(80)}"}`;
+  const known = head(`Content-Length: ${body.length}`);
+  for (let round = 0; round < 3; round += 1) {
+    expect(await answered(known + body)).toBe('200');
+    expect(await answered(known, body)).toBe('200');
+    expect(await answered(known + body.slice(0, 5), body.slice(5, 9), body.slice(9))).toBe('200');
+    expect(await answered(`${chunked}${chunk(body)}0\r\n\r\n`)).toBe('200');
+    expect(await answered(`${chunked}${chunk(body.slice(0, 5))}${chunk(body.slice(5))}0\r\n\r\n`)).toBe(
+      '200',
+    );
+    expect(await answered(chunked, chunk(body), '0\r\n\r\n')).toBe('200');
+    // No content at all, though the header announces some.
+    expect(await answered(`${chunked}0\r\n\r\n`)).toBe('400');
+    expect(await answered(`${chunked}${chunk(body)}${chunk(' '.repeat(11))}0\r\n\r\n`)).toBe('413');
+  }
+  expect(calls).toEqual(Array.from({ length: 18 }, () => ({ word: 'w'.repeat(80) })));
+  await vi.waitFor(async () => {
+    expect(await inFlight()).toBe(0);
+  });
+  socket.destroy();
+});
+
 test('a slow header, a slow body and a silent connection are 408 and closed', async () => {
   const path = await start({ limits: { headersTimeoutMs: 600, requestTimeoutMs: 1_200 } });
   const slow = [
