@@ -16,8 +16,7 @@ export function requireCovered(
   taken: bigint,
 ): void {
   const purse = book.purses.get(key);
-  const account = key.slice(0, key.lastIndexOf('|'));
-  const isClosed = charge.kind === 'budget' && book.closing.has(account);
+  const isClosed = charge.kind === 'budget' && book.closing.has(key.slice(0, key.lastIndexOf('|')));
   const free = newLimit === undefined ? book.free(key) : newLimit - (purse?.spent ?? 0n);
   if (!isClosed && taken <= free) return;
   throw charge.kind === 'limit'

@@ -25,7 +25,8 @@ export function actionFacts(
         method,
         path: target.path,
         mediaType,
-        query: queryReader(target),
+        // Read only if a constraint asks.
+        query: (name) => queryReader(target)(name),
         body: bodyReader(contentOf(parameters)),
       };
     }

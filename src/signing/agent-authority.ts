@@ -43,6 +43,7 @@ function authorityOf(agentId: string, { chain }: HeldChain): AgentAuthority {
   const { root, leaf, principal, tokens } = chain;
   const grantId = root.claims.jti;
   const depth = leaf.claims.del_depth;
+  const read = parametersRead(leaf.constraints);
   return Object.freeze({
     principal,
     grantId,
@@ -59,7 +60,7 @@ function authorityOf(agentId: string, { chain }: HeldChain): AgentAuthority {
     expiresAtMs: chain.expiresAtSeconds * 1000,
     charges: leaf.constraints.some(({ key }) => key === CALLS) ? [ONE_CALL] : [],
     account: depth === 0 ? rootAccount(grantId) : delegationAccount(agentId),
-    readsUnbound: (proposal: Proposal) => unboundRead(leaf, proposal),
+    readsUnbound: (proposal: Proposal) => unboundRead(read, proposal),
     refuses: (proposal: Proposal, scopes: readonly string[], charges: readonly Charge[]) =>
       actionFault(judgedLeaf(leaf, proposal), actionFacts(proposal, scopes, charges)),
   });
@@ -74,10 +75,10 @@ function judgedLeaf(leaf: DelegationToken, { parameters }: Proposal): Delegation
   return { ...leaf, constraints: leaf.constraints.filter(({ key }) => key === 'operation') };
 }
 
-function unboundRead(leaf: DelegationToken, { binds, parameters }: Proposal): string | undefined {
+function unboundRead(read: ReadonlySet<string>, { binds, parameters }: Proposal): string | undefined {
   if (parameters.operation === 'delegate') return undefined;
   const bound: ReadonlySet<string> = binds;
-  for (const name of parametersRead(leaf.constraints)) {
+  for (const name of read) {
     if (!bound.has(name)) {
       return `the chain limits ${name}, which a proof of the kind ${parameters.operation} does not bind`;
     }
