@@ -95,6 +95,9 @@ const isDecision = isObject(
       ),
     }),
     refusal: isLine,
+    // Rare: where there are any, the shape is asked.
+    intent: () => false,
+    observed: () => false,
   },
 );
 const isOutcome = isObject(

@@ -24,6 +24,9 @@ const ENTRIES = [
       charges: [{ kind: 'limit', unit: 'USD.2', amount: '3', policy: 'pay', window: 'day' }],
     },
     refusal: undefined,
+    // As the recorder composes it.
+    intent: undefined,
+    observed: undefined,
   },
   {
     ...PLACE,
