@@ -38,8 +38,8 @@ const REASONS: Readonly<Record<string, string>> = {
     'half of the thousand are about the agent that signs and pinned to other origins; they are not asked, but 10 policies have' +
     ' become cheap.',
   issuances_per_s:
-    'the issuer takes 3.2 to 4 ms of CPU for one and its module hosts 0.55 to 0.8, as fast as this virtual machine happens to be;' +
-    ' it was 5.1 to 6.2 and 0.7 when each of seven writes was a commit of its own and an agent’s key was imported anew each time.' +
+    'the issuer takes 3.2 to 4.6 ms of CPU for one and its module hosts 0.55 to 0.8, as fast as this virtual machine happens to be;' +
+    ' it was 5 to 6.3 and 0.7 when each of seven writes was a commit of its own and an agent’s key was imported anew each time.' +
     ' A fifth of it can not be less: ten verifications of P-256, 73 µs each in OpenSSL alone (two host signatures, the two' +
     ' statements of the TPM and the CSR; the challenge, the Attestation Result, certificate, WIT and root grant before they are' +
     ' released, S17, beside the agent token’s Ed25519). The issuer’s main thread has four fifths of the CPU: half of that is' +
