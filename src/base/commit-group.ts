@@ -1,7 +1,7 @@
 /**
  * Durable writes of one turn of the event loop, committed together: the disk is waited for once, however many requests
  * the turn served. Nobody learns what a write gave, or what a read saw of it, before that is durable
- * (docs/decisions/0046-the-issuer-commits-a-turn-at-once.md).
+ * (docs/decisions/0047-the-issuer-commits-a-turn-at-once.md).
  */
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import { KeydError } from '../wire/problem.ts';

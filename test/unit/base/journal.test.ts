@@ -53,6 +53,25 @@ describe('a journal', () => {
     expect(journal.append(Buffer.from('x')).index).toBe(50);
   });
 
+  it('writes what the promises of one moment append at once', async () => {
+    const writes: number[] = [];
+    const { journal } = await reopen({
+      fault: (step, size) => {
+        if (step === 'synced') writes.push(size);
+      },
+    });
+    const steps = async (first: number): Promise<void> => {
+      const appended: Promise<void>[] = [];
+      for (let i = 0; i < 3; i += 1) {
+        appended.push(journal.append(Buffer.from(`record ${first + i}`)).durable);
+        await Promise.resolve();
+      }
+      await Promise.all(appended);
+    };
+    await Promise.all([steps(0), steps(3), steps(6)]);
+    expect([writes.length, journal.length]).toEqual([1, 9]);
+  });
+
   it('reads from an index on, without the segments before it', async () => {
     await write(50, { maxSegmentOctets: 100 });
     const [first] = files();
