@@ -3,23 +3,24 @@
  * prints it beside the figure as long as the bound is missed, so that making the report anew loses nothing.
  */
 const MAIN_THREAD =
-  'the main thread is the limit: of a bare signature it takes 200 to 300 µs, of which 60 to 80 are HTTP, express and asking the' +
-  ' kernel about the caller (`GET /healthz` alone), the rest typed signing, the queue and the way to the token. The profile is' +
-  ' flat: but for asking about the caller (11 %) no function has 5 % of it; a third is C++ of Node and V8, a quarter V8’s builtins';
+  'the main thread is the limit: of a bare signature it takes 110 to 200 µs with 64 connections and more with 8, of which 30 to 50' +
+  ' are HTTP, express and asking the kernel about the caller (`GET /healthz` alone), the rest typed signing, the queue and the way' +
+  ' to the token. The profile is flat: no function has 5 % of it; a third is C++ of Node and V8, a quarter V8’s builtins. What is' +
+  ' left is mostly the processor’s caches: requests go on together as far as they come together (docs/decisions/0046)';
 const PARTS =
-  'policy, ledger and audit together add about half a millisecond of CPU (the table below), none of it in one place; Cedar’s' +
-  ' answer is remembered (docs/decisions/0042)';
+  'policy, ledger and audit together add what the table below tells, none of it in one place; Cedar’s answer is remembered' +
+  ' (docs/decisions/0042), and records that are appended together are one write';
 const CORES =
   'Two parts of a signature can not be left out: the daemon verifies what a module host signs before it releases it (60 to' +
   ' 80 µs on a thread of its own, little more than OpenSSL takes), and the module runs in another process (80 to 100 µs with' +
   ' C_Sign)';
 
 const REASONS: Readonly<Record<string, string>> = {
-  pkcs11_bare_vs_raw: `${MAIN_THREAD}. ${CORES}. Two cores divided by all of that are 0.22 of the raw loop.`,
+  pkcs11_bare_vs_raw: `${MAIN_THREAD}. ${CORES}. Two cores divided by all of that are a quarter of the raw loop.`,
   pkcs11_full_vs_raw: `as bare, and ${PARTS}.`,
   tpm_full_vs_raw:
-    'swtpm, the load generator and the daemon share two cores: a full signature takes the main thread 450 to 900 µs, as long as or' +
-    ` longer than swtpm takes to sign; ${PARTS}. A chip of 30 ms is kept busy to 95 % (\`slow_rate\`).`,
+    'swtpm, the load generator and the daemon share two cores: a full signature takes the main thread 370 to 590 µs, about as long as' +
+    ` swtpm takes to sign, and other threads 150; ${PARTS}. A chip of 30 ms is kept busy (\`slow_rate\`).`,
   tpm_full_vs_raw_64: 'as with 8 connections.',
   vs_ssh_agent_pkcs11: `${MAIN_THREAD}; ssh-agent signs in the process that reads the socket and verifies nothing.`,
   full_vs_ssh_agent_pkcs11: `as bare, and ${PARTS}.`,
