@@ -6,7 +6,6 @@
  */
 import { createHash, randomBytes } from 'node:crypto';
 import { mkdir, open, readFile, rm, writeFile } from 'node:fs/promises';
-import { createServer, type AddressInfo } from 'node:net';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { daemonSockets, provisionDaemon, startDaemonProcess, waitUntilEnrolled } from './daemon.ts';
@@ -21,6 +20,7 @@ import {
 import { makeSofthsmToken, softhsmTokenFacts, type SofthsmToken } from './softhsm.ts';
 import { manufactureSwtpm, startSwtpm, swtpmCa } from './swtpm.ts';
 import { exists } from './exists.ts';
+import { freePort } from './free-port.ts';
 
 const ENROL_TIMEOUT_MS = 60_000;
 /** sun_path holds 108 octets, the last a NUL. */
@@ -177,10 +177,7 @@ async function ekSha256(tpmDir: string): Promise<string> {
 /** A free port on loopback, the same at the next start: the issuer's URL is in what was issued. */
 async function keptPort(file: string): Promise<number> {
   if (await exists(file)) return Number(await readFile(file, 'utf8'));
-  const probe = createServer();
-  await new Promise<void>((done) => probe.listen(0, 'localhost', done));
-  const { port } = probe.address() as AddressInfo;
-  await new Promise((done) => probe.close(done));
+  const port = await freePort();
   await mkdir(join(file, '..'), { recursive: true, mode: 0o700 });
   await writeFile(file, String(port));
   return port;

@@ -108,8 +108,9 @@ export class PeerConnection {
   }
 
   /**
-   * Who is calling now; a promise only until the executable is hashed. The connection must be closed when this throws: the process has ended or become
-   * another (start time, executable, cgroup), so what was learnt at connect time is void.
+   * Who is calling now; a promise only until the executable is hashed. The connection must be closed when this
+   * throws: the process has ended or become another (start time, executable, cgroup), so what was learnt at connect
+   * time is void.
    *
    * @throws KeydError `caller_unknown`
    */

@@ -81,7 +81,10 @@ export class Admission {
     return turn === undefined ? ticket : turn.then(() => ticket);
   }
 
-  /** Counts the header of a request that has come, whatever becomes of it; undefined where the share has too many octets already. */
+  /**
+   * Counts the header of a request that has come, whatever becomes of it; undefined where the share has too many
+   * octets already.
+   */
   keepHead(share: string, octets: number): HeadPlace | undefined {
     const use = this.#use(share);
     const weight = octets + REQUEST_OCTETS;

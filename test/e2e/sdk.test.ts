@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process';
 import { createHash, createPublicKey, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { writeFile } from 'node:fs/promises';
-import { createServer, type AddressInfo } from 'node:net';
+import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { createVerifier, httpbis } from 'http-message-signatures';
@@ -23,6 +23,7 @@ import { startEchoServer, type Echo, type EchoServer } from '../support/echo-ser
 import { issuerJson } from '../support/issuer-web.ts';
 import { startSandbox, type TestSandbox } from '../support/sandbox.ts';
 import { makeSofthsm } from '../support/softhsm.ts';
+import { freePort } from '../../scripts/sandbox/free-port.ts';
 
 const MIB = 1024 * 1024;
 
@@ -392,7 +393,7 @@ describe('errors', () => {
 describe.runIf(process.env['AGENTKEYD_TEST_DIST'] === '1')('examples/resource-server.ts', () => {
   it('takes a signed payment once, and says why it takes no other', async () => {
     const { description } = sandbox;
-    const port = await freePort();
+    const port = await freePort('127.0.0.1');
     const origin = `http://127.0.0.1:${port}`;
     const trust = join(sandbox.dir, 'trust.json');
     await writeFile(
@@ -457,11 +458,3 @@ describe.runIf(process.env['AGENTKEYD_TEST_DIST'] === '1')('examples/resource-se
     }
   });
 });
-
-async function freePort(): Promise<number> {
-  const probe = createServer();
-  await new Promise<void>((resolve) => probe.listen(0, '127.0.0.1', resolve));
-  const { port } = probe.address() as AddressInfo;
-  await new Promise((resolve) => probe.close(resolve));
-  return port;
-}

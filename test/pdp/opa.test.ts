@@ -7,7 +7,6 @@ import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
 import { request } from 'node:http';
-import { createServer, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -20,6 +19,7 @@ import { codeOfAnswer, startGatedHost, type GatedHost } from '../support/gated-h
 import { dpop, httpMessage } from '../support/policy-request.ts';
 import { stay } from '../support/signing-fixture.ts';
 import { makeTempDir, type TempDir } from '../support/temp-dir.ts';
+import { freePort } from '../../scripts/sandbox/free-port.ts';
 
 const OPA = process.env['AGENTKEYD_OPA'] ?? '';
 const EXAMPLE = join(import.meta.dirname, '..', '..', 'examples', 'opa', 'agentkeyd.rego');
@@ -109,7 +109,7 @@ describe.skipIf(OPA === '')('OPA', () => {
       authorization,
       `package system.authz\n\ndefault allow := false\n\nallow if input.identity == "${TOKEN}"\n`,
     );
-    const port = await freePort();
+    const port = await freePort('127.0.0.1');
     await opa(
       ...['--addr', `127.0.0.1:${port}`, '--tls-cert-file', tls.certificateFile],
       ...['--tls-private-key-file', tls.keyFile],
@@ -174,12 +174,4 @@ function answers(where: { readonly socketPath: string; readonly path: string }):
       })
       .end();
   });
-}
-
-async function freePort(): Promise<number> {
-  const probe = createServer();
-  await new Promise<void>((resolve) => probe.listen(0, '127.0.0.1', resolve));
-  const { port } = probe.address() as AddressInfo;
-  await new Promise((resolve) => probe.close(resolve));
-  return port;
 }

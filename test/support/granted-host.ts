@@ -1,11 +1,11 @@
 /** A daemon over a real TPM, enrolled with an issuer that grants its agents something. */
-import { createServer, type AddressInfo } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { SANDBOX_GRANT, type SandboxHost } from '../../scripts/sandbox/issuer.ts';
 import { startDaemon, type TestDaemon, type TestDaemonOptions } from './daemon.ts';
 import type { SocketAnswer } from './http-over-socket.ts';
 import { IssuerFixture } from './issuer-fixture.ts';
 import { startSwtpm, type TestSwtpm } from './swtpm.ts';
+import { freePort } from '../../scripts/sandbox/free-port.ts';
 
 export interface GrantedHostOptions extends Omit<TestDaemonOptions, 'tpm' | 'issuer' | 'start'> {
   /** `[host.grant]`. */
@@ -108,12 +108,4 @@ async function endorsementKey(daemon: TestDaemon): Promise<string> {
       ),
     ) ?? ''
   );
-}
-
-async function freePort(): Promise<number> {
-  const probe = createServer();
-  await new Promise<void>((resolve) => probe.listen(0, 'localhost', resolve));
-  const { port } = probe.address() as AddressInfo;
-  await new Promise((resolve) => probe.close(resolve));
-  return port;
 }

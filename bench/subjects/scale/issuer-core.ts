@@ -4,7 +4,6 @@
  */
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { createServer, type AddressInfo } from 'node:net';
 import {
   initialiseIssuerKeys,
   provisionIssuer,
@@ -17,6 +16,7 @@ import { startFleet, type Fleet } from '../../fleet/fleet.ts';
 import { cpuBetween, processCpu } from '../../harness/process-cpu.ts';
 import { spread } from '../../harness/stats.ts';
 import type { Detail, ScaleContext, Scaled } from './context.ts';
+import { freePort } from '../../../scripts/sandbox/free-port.ts';
 
 const PIN = 'bench-1234';
 const READY_TIMEOUT_MS = 60_000;
@@ -125,12 +125,4 @@ async function startIssuerFor(fleet: Fleet, dir: string, agentsPerHost: number) 
     await running.stop();
     throw thrown;
   }
-}
-
-async function freePort(): Promise<number> {
-  const probe = createServer();
-  await new Promise<void>((resolve) => probe.listen(0, 'localhost', resolve));
-  const { port } = probe.address() as AddressInfo;
-  await new Promise((resolve) => probe.close(resolve));
-  return port;
 }

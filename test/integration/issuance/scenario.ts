@@ -1,6 +1,5 @@
 /** The daemon's issuance room against a real issuer, with keys in a real (software) TPM. */
 import { createHash, randomUUID } from 'node:crypto';
-import { createServer, type AddressInfo } from 'node:net';
 import type { HardwareKey } from '../../../src/backend/backend.ts';
 import type { TpmBackend } from '../../../src/backend/tpm/tpm-backend.ts';
 import { silentLogger } from '../../../src/base/logger.ts';
@@ -20,6 +19,7 @@ import { jwkThumbprint } from '../../../src/wire/jwk.ts';
 import { IssuerFixture } from '../../support/issuer-fixture.ts';
 import { startSwtpm, type TestSwtpm } from '../../support/swtpm.ts';
 import { TpmHost } from '../../support/tpm-backend.ts';
+import { freePort } from '../../../scripts/sandbox/free-port.ts';
 
 export class MemoryIssuanceStore implements IssuanceStore {
   record: HostRecord | undefined;
@@ -151,12 +151,4 @@ export class Scenario {
     await this.issuer.stop();
     await this.swtpm.stop();
   }
-}
-
-async function freePort(): Promise<number> {
-  const probe = createServer();
-  await new Promise<void>((resolve) => probe.listen(0, 'localhost', resolve));
-  const { port } = probe.address() as AddressInfo;
-  await new Promise((resolve) => probe.close(resolve));
-  return port;
 }

@@ -1,7 +1,6 @@
 /** agentkey-issuer as an operator runs it: a process of its own. */
 import { execFile, spawn } from 'node:child_process';
 import { readFile, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -13,6 +12,7 @@ import {
 } from '../../../scripts/sandbox/issuer.ts';
 import { IssuerConnection } from '../../support/issuer-connection.ts';
 import { makeSofthsm, USER_PIN, type TestSofthsm } from '../../support/softhsm.ts';
+import { freePort } from '../../../scripts/sandbox/free-port.ts';
 
 const MAIN = fileURLToPath(new URL('../../../src/issuer/main.ts', import.meta.url));
 const EK = 'a'.repeat(64);
@@ -216,17 +216,4 @@ function isRunning(pid: number): boolean {
   } catch {
     return false;
   }
-}
-
-function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer();
-    server.on('error', reject);
-    server.listen(0, 'localhost', () => {
-      const address = server.address();
-      server.close(() => {
-        resolve(typeof address === 'object' && address !== null ? address.port : 0);
-      });
-    });
-  });
 }
