@@ -4,9 +4,11 @@ import { KeydError } from '../../src/wire/problem.ts';
 import { parsePublicArea } from '../../src/wire/tpm/public-area.ts';
 import { verifyTpmSignature } from '../../src/wire/tpm/signature.ts';
 import { signingKeyTemplate } from '../../src/wire/tpm/templates.ts';
+import { join } from 'node:path';
 import { createHash } from 'node:crypto';
 import { codeOfAsync } from '../support/code-of.ts';
 import { createSigningKey, createSrk, rcOf, startTpm, type TestTpm } from '../support/esys.ts';
+import { startSlowTpm } from '../../scripts/sandbox/slow-tpm.ts';
 
 const TCTI_IO_ERROR = 0xa_000a;
 const TCTI_NO_CONNECTION = 0xa_0008;
@@ -50,22 +52,40 @@ describe('EsysConnection', () => {
   });
 
   it('takes back what the TPM has not begun, and lets end what it has', async () => {
-    const key = await createSigningKey(esys, await createSrk(esys));
-    const digest = createHash('sha256').update('octets').digest();
-    const callers = Array.from({ length: 8 }, () => new AbortController());
-    const asked = callers.map(({ signal }) => esys.sign({ key, digest }, signal));
-    const codes = Promise.all(asked.map((each) => codeOfAsync(() => each)));
-    // All at once, before this thread hears of any answer: at most the first is under way by now.
-    for (const caller of callers.slice(1)) caller.abort(new KeydError('deadline_exceeded', 'too late'));
-    const [first, second, ...others] = await codes;
-    expect(first).toBeUndefined();
-    expect([undefined, 'deadline_exceeded']).toContain(second);
-    expect(new Set(others)).toEqual(new Set(['deadline_exceeded']));
-    callers[0]?.abort();
-    await expect(esys.sign({ key, digest }, AbortSignal.abort())).rejects.toMatchObject({
-      code: 'caller_gone',
+    const begun = Promise.withResolvers<undefined>();
+    const abandoned = Promise.withResolvers<undefined>();
+    // The TPM is at the first of them until the others have been abandoned.
+    const slow = await startSlowTpm({
+      tpmSocket: join(tpm.swtpm.dir, 'tpm'),
+      socket: join(tpm.swtpm.dir, 'slow'),
+      hold: () => {
+        begun.resolve(undefined);
+        return abandoned.promise;
+      },
     });
-    expect(await esys.sign({ key, digest })).toBeInstanceOf(Uint8Array);
+    const held = await EsysConnection.open(slow.tcti);
+    try {
+      const key = await createSigningKey(held, await createSrk(held));
+      const digest = createHash('sha256').update('octets').digest();
+      const callers = Array.from({ length: 8 }, () => new AbortController());
+      const asked = callers.map(({ signal }) => held.sign({ key, digest }, signal));
+      const codes = Promise.all(asked.map((each) => codeOfAsync(() => each)));
+      await begun.promise;
+      for (const caller of callers) caller.abort(new KeydError('deadline_exceeded', 'too late'));
+      abandoned.resolve(undefined);
+      const [first, ...others] = await codes;
+      expect(first).toBeUndefined();
+      expect(others).toHaveLength(7);
+      expect(new Set(others)).toEqual(new Set(['deadline_exceeded']));
+      expect(slow.signs).toBe(1);
+      await expect(held.sign({ key, digest }, AbortSignal.abort())).rejects.toMatchObject({
+        code: 'caller_gone',
+      });
+      expect(await held.sign({ key, digest })).toBeInstanceOf(Uint8Array);
+    } finally {
+      await held.close();
+      await slow.stop();
+    }
   });
 
   it('refuses what its queue can not hold, and serves what it holds', async () => {
