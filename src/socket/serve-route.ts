@@ -7,6 +7,7 @@ import { parseIdempotencyKey, type Idempotency, type StoredAnswer } from './idem
 import { NO_CONTENT, checkMediaType, hasContent, parseBody, readBody } from './request-body.ts';
 import { readQuery } from './query.ts';
 import type { AnyRoute, Reply, RequestContext } from './route.ts';
+import { RoutedContext } from './routed-context.ts';
 
 export interface RouteServices extends RequestGate {
   readonly idempotency: Idempotency;
@@ -34,24 +35,22 @@ export async function serveRoute(
 ): Promise<void> {
   const begun = begunRequest(request);
   begun.operation = route.operation;
-  const query = readQuery(request.url ?? '', route.query ?? NO_QUERY);
   const agent = agentOf(request);
-  const approval = approvalOf(request);
+  const parts = {
+    agent,
+    approval: approvalOf(request),
+    query: readQuery(request.url ?? '', route.query ?? NO_QUERY),
+  };
   const content = readContent(services, route, request, begun);
   const octets = content instanceof Promise ? await content : content;
-  const context: RequestContext<unknown> = {
-    caller: begun.caller,
-    agent,
-    approval,
-    query,
-    body: bodyOf(services, route, octets),
-    // Made for who asks for it.
-    get signal() {
-      return begun.signal;
-    },
-    connection: begun.connection,
-  };
-  const answer = await answerOf(services, route, request, octets, context as RequestContext<never>);
+  const context = new RoutedContext(begun, parts, bodyOf(services, route, octets));
+  const answer = await answerOf(
+    services,
+    route,
+    request,
+    octets,
+    context as RoutedContext & RequestContext<never>,
+  );
   if (services.ingress.kind === 'admin') {
     const { caller } = begun;
     services.logger.info(
