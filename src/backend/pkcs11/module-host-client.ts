@@ -21,6 +21,7 @@ export interface CallOptions {
 }
 
 interface Call {
+  readonly requestId: number;
   readonly frame: Buffer;
   readonly options: CallOptions;
   readonly resolve: (body: Buffer) => void;
@@ -42,8 +43,12 @@ export class ModuleHostClient {
   readonly #process: ChildProcess;
   readonly #socket: Duplex;
   readonly #reader = new FrameReader();
-  readonly #waiting = new Map<number, Call>();
-  readonly #sent = new Map<number, Call>();
+  /**
+   * Both in order of their request ids. Arrays, because a Map that calls come into and go from is rebuilt every few of
+   * them, and V8 has each of its tables hold the next one: what outlives a collection holds all that came after it.
+   */
+  readonly #waiting: Call[] = [];
+  readonly #sent: Call[] = [];
   #outgoing: Call[] = [];
   #flushScheduled = false;
   #nextRequestId = 1;
@@ -88,7 +93,7 @@ export class ModuleHostClient {
 
   /** Calls not yet answered. */
   get outstanding(): number {
-    return this.#sent.size + this.#waiting.size;
+    return this.#sent.length + this.#waiting.length;
   }
 
   /**
@@ -101,7 +106,7 @@ export class ModuleHostClient {
       reject(new ModuleHostGone(this.#endReason, false));
     } else if (options.signal?.aborted === true) {
       reject(abortReason(options.signal));
-    } else if (this.#waiting.size >= MAX_WAITING) {
+    } else if (this.#waiting.length >= MAX_WAITING) {
       reject(
         new KeydError('too_many_requests', 'Too many calls wait for the token', { retryAfterSeconds: 1 }),
       );
@@ -109,8 +114,9 @@ export class ModuleHostClient {
       const requestId = this.#nextRequestId;
       this.#nextRequestId = requestId === 0xffff_ffff ? 1 : requestId + 1;
       const frame = encodeFrame(requestId, operation, ...parts);
-      this.#waiting.set(requestId, { frame, options, resolve, reject, sentAtMs: 0, settled: false });
-      if (options.signal !== undefined) this.#watchAbort(requestId, options.signal, promise);
+      const call: Call = { requestId, frame, options, resolve, reject, sentAtMs: 0, settled: false };
+      this.#waiting.push(call);
+      if (options.signal !== undefined) this.#watchAbort(call, options.signal, promise);
       this.#fillWindow();
     }
     return promise;
@@ -131,12 +137,12 @@ export class ModuleHostClient {
     clearTimeout(timer);
   }
 
-  #watchAbort(requestId: number, signal: AbortSignal, promise: Promise<Buffer>): void {
+  #watchAbort(call: Call, signal: AbortSignal, promise: Promise<Buffer>): void {
     const onAbort = (): void => {
-      const call = this.#waiting.get(requestId) ?? this.#sent.get(requestId);
-      if (call === undefined || call.settled) return;
+      if (call.settled) return;
       call.settled = true;
-      this.#waiting.delete(requestId);
+      const place = this.#waiting.indexOf(call);
+      if (place >= 0) this.#waiting.splice(place, 1);
       call.reject(abortReason(signal));
     };
     signal.addEventListener('abort', onAbort, { once: true });
@@ -147,10 +153,10 @@ export class ModuleHostClient {
   }
 
   #fillWindow(): void {
-    for (const [requestId, call] of this.#waiting) {
-      if (this.#sent.size >= MODULE_HOST_WINDOW) return;
-      this.#waiting.delete(requestId);
-      this.#sent.set(requestId, call);
+    while (this.#sent.length < MODULE_HOST_WINDOW) {
+      const call = this.#waiting.shift();
+      if (call === undefined) return;
+      this.#sent.push(call);
       this.#outgoing.push(call);
       if (this.#flushScheduled) continue;
       this.#flushScheduled = true;
@@ -172,7 +178,7 @@ export class ModuleHostClient {
     for (const call of calls) {
       if (call.settled) {
         // Abandoned in this same turn: never sent.
-        this.#sent.delete(call.frame.readUInt32BE(4));
+        this.#sent.splice(this.#sent.indexOf(call), 1);
         continue;
       }
       call.sentAtMs = now;
@@ -207,18 +213,17 @@ export class ModuleHostClient {
       return;
     }
     this.#fillWindow();
-    if (this.#sent.size === 0) this.#stopHangTimer();
+    if (this.#sent.length === 0) this.#stopHangTimer();
   }
 
   // Requests are answered in the order they were sent.
   #settle(frame: Frame): void {
-    const [head] = this.#sent;
-    const [requestId, call] = head ?? [];
-    if (call === undefined || requestId !== frame.requestId || call.sentAtMs === 0) {
+    const [call] = this.#sent;
+    if (call?.requestId !== frame.requestId || call.sentAtMs === 0) {
       throw new KeydError('malformed_structure', `it answered ${frame.requestId}, which was not asked`);
     }
     const outcome = readOutcome(frame);
-    this.#sent.delete(requestId);
+    this.#sent.shift();
     if (call.settled) return;
     call.settled = true;
     if (outcome.ok) call.resolve(outcome.body);
@@ -226,7 +231,7 @@ export class ModuleHostClient {
   }
 
   #checkHang(): void {
-    const [call] = this.#sent.values();
+    const [call] = this.#sent;
     if (call === undefined || call.sentAtMs === 0) return;
     const waitedMs = performance.now() - Math.max(call.sentAtMs, this.#lastProgressMs);
     if (waitedMs <= call.options.timeoutMs) return;
@@ -249,9 +254,7 @@ export class ModuleHostClient {
     this.#endReason = reason;
     this.#stopHangTimer();
     this.#socket.destroy();
-    const unanswered = [...this.#sent.values(), ...this.#waiting.values()];
-    this.#sent.clear();
-    this.#waiting.clear();
+    const unanswered = [...this.#sent.splice(0), ...this.#waiting.splice(0)];
     for (const call of unanswered) {
       if (call.settled) continue;
       call.settled = true;
