@@ -5,7 +5,7 @@
 import { KeydError } from '../wire/problem.ts';
 import type { BudgetState } from './charge.ts';
 import { budgetKey, limitEndsAtMs } from './purse-key.ts';
-import { entriesOf, type LedgerRecord } from './records.ts';
+import { entriesOf, type Amounts, type LedgerRecord } from './records.ts';
 
 export interface Purse {
   amount: bigint;
@@ -31,7 +31,8 @@ export class Book {
   /** Parents of accounts, and when closed ones give back what is left. */
   readonly parents = new Map<string, string>();
   readonly closing = new Map<string, number>();
-  readonly reservations = new Map<string, ReadonlyMap<string, bigint>>();
+  /** What each took, as its record says it. */
+  readonly reservations = new Map<string, Amounts>();
   /** The oldest reservation that is left, over and over: from the first on, a walk would pass all that have gone. */
   readonly #oldest = this.reservations.keys();
   epoch: Epoch = { number: 0n, leases: new Map(), used: new Map() };
@@ -83,7 +84,7 @@ export class Book {
         return;
       case 'reserve':
         for (const [key, amount] of entriesOf(record.limits ?? {})) this.#open(key, amount);
-        this.#take(record.id, new Map(entriesOf(record.take)));
+        this.#take(record.id, record.take);
         return;
       case 'release':
       case 'settle':
@@ -145,8 +146,8 @@ export class Book {
     this.parents.delete(account);
   }
 
-  #take(id: string, amounts: ReadonlyMap<string, bigint>): void {
-    for (const [key, amount] of amounts) {
+  #take(id: string, amounts: Amounts): void {
+    for (const [key, amount] of entriesOf(amounts)) {
       this.#purse(key).spent += amount;
       this.epoch.used.set(key, (this.epoch.used.get(key) ?? 0n) + amount);
     }

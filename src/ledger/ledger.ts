@@ -16,7 +16,14 @@ import { LedgerHealth } from './health.ts';
 import { readHistory, type HistoryPage, type HistoryQuery } from './history.ts';
 import { leaseOf } from './lease.ts';
 import { budgetKey, limitKey } from './purse-key.ts';
-import { amountsOf, decodeRecord, encodeRecord, LEDGER_JOURNAL, type LedgerRecord } from './records.ts';
+import {
+  amountsOf,
+  decodeRecord,
+  encodeRecord,
+  entriesOf,
+  LEDGER_JOURNAL,
+  type LedgerRecord,
+} from './records.ts';
 import { restore, returnRecord } from './snapshot.ts';
 import type { LedgerOptions, LedgerState } from './ledger-options.ts';
 import { UnderWay } from './under-way.ts';
@@ -208,7 +215,7 @@ export class Ledger {
       throw new KeydError('not_found', 'there is no reservation that could still be settled by this id');
     const give = new Map<string, bigint>();
     const units = new Set<string>();
-    for (const [key, amount] of taken) {
+    for (const [key, amount] of entriesOf(taken)) {
       const unit = key.slice(key.lastIndexOf('|') + 1);
       if (!key.startsWith('limit:')) units.add(unit);
       const cost = key.startsWith('limit:') ? amount : (costs.get(unit) ?? amount);

@@ -136,10 +136,13 @@ export function decodeRecord(octets: Uint8Array): LedgerRecord {
   return parse<LedgerRecord>(shape, value, 'ledger_unavailable');
 }
 
-export function amountsOf(entries: Iterable<readonly [string, bigint]>): Readonly<Record<string, string>> {
+/** Decimal text, by key of the purse. */
+export type Amounts = Readonly<Record<string, string>>;
+
+export function amountsOf(entries: Iterable<readonly [string, bigint]>): Amounts {
   return Object.fromEntries([...entries].map(([key, value]) => [key, String(value)]));
 }
 
-export function entriesOf(given: Readonly<Record<string, string>>): readonly (readonly [string, bigint])[] {
+export function entriesOf(given: Amounts): readonly (readonly [string, bigint])[] {
   return Object.entries(given).map(([key, value]) => [key, BigInt(value)] as const);
 }

@@ -64,7 +64,7 @@ export function restore(book: Book, record: LedgerRecord): void {
   }
   for (const { account, parent } of record.accounts) book.parents.set(account, parent);
   for (const { account, releaseAt } of record.closing) book.closing.set(account, releaseAt);
-  for (const { id, take } of record.reservations) book.reservations.set(id, new Map(entriesOf(take)));
+  for (const { id, take } of record.reservations) book.reservations.set(id, take);
   for (const { key, amount } of record.used) book.epoch.used.set(key, BigInt(amount));
 }
 
@@ -146,6 +146,6 @@ function* itemsOf(book: Book): Generator<Item> {
   }
   for (const [account, parent] of book.parents) yield ['accounts', { account, parent }];
   for (const [account, releaseAt] of book.closing) yield ['closing', { account, releaseAt }];
-  for (const [id, take] of book.reservations) yield ['reservations', { id, take: amountsOf(take) }];
+  for (const [id, take] of book.reservations) yield ['reservations', { id, take }];
   for (const [key, amount] of book.epoch.used) yield ['used', { key, amount: String(amount) }];
 }
