@@ -11,8 +11,6 @@ import { ModuleHostCommands } from './module-host-commands.ts';
 import { DAEMON_DESCRIPTOR, FrameReader } from './module-host-protocol.ts';
 
 const READ_OCTETS = 256 * 1024;
-/** Replies that are held back to be written at once; few, so that the daemon verifies while this side signs. */
-const REPLIES_PER_WRITE = 8;
 
 function serve(): void {
   const commands = new ModuleHostCommands();
@@ -21,23 +19,14 @@ function serve(): void {
   for (;;) {
     const length = readSync(DAEMON_DESCRIPTOR, input);
     if (length === 0) return;
-    let replies: Buffer[] = [];
-    for (const frame of reader.push(input.subarray(0, length))) {
-      replies.push(commands.answer(frame));
-      if (replies.length >= REPLIES_PER_WRITE) {
-        writeAll(replies);
-        replies = [];
-      }
-    }
-    writeAll(replies);
+    // Each reply by itself, so that the daemon verifies one signature while this side makes the next.
+    for (const frame of reader.push(input.subarray(0, length))) writeAll(commands.answer(frame));
     // A PIN may have come through here.
     input.fill(0, 0, length);
   }
 }
 
-function writeAll(replies: readonly Buffer[]): void {
-  if (replies.length === 0) return;
-  const octets = Buffer.concat(replies);
+function writeAll(octets: Buffer): void {
   let written = 0;
   while (written < octets.length) written += writeSync(DAEMON_DESCRIPTOR, octets, written);
 }
