@@ -1,5 +1,6 @@
 import { expect, it } from 'vitest';
 import { SettleableSignatures } from '../../../src/signing/settleable.ts';
+import { parseTargetUri } from '../../../src/wire/target-uri.ts';
 import { codeOf } from '../../support/code-of.ts';
 
 it('keeps the ten thousand that came last, whatever was forgotten in between', () => {
@@ -15,4 +16,20 @@ it('keeps the ten thousand that came last, whatever was forgotten in between', (
   expect(known).toHaveLength(10_000);
   expect(known[0]).toBeGreaterThanOrEqual(10_000);
   expect(known.at(-1)).toBe(25_000);
+});
+
+it('gives back the request as it was signed', () => {
+  const request = {
+    method: 'POST',
+    target: parseTargetUri('https://api.example:8443/pay?to=a%20b'),
+    headers: [
+      ['content-type', 'application/json'],
+      ['signature', 'sig=:AAAA:'],
+    ],
+    signedAtMs: 1_700_000_000_123,
+  } as const;
+  const signatures = new SettleableSignatures();
+  signatures.remember('r', { agentId: 'agent', agentMayReport: true, request });
+  expect(signatures.require('r', 'agent')).toEqual({ agentId: 'agent', agentMayReport: true, request });
+  expect(codeOf(() => signatures.require('r', 'other'))).toBe('not_found');
 });
