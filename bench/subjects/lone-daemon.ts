@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { stringify } from 'smol-toml';
-import { programEnvironment, programFile } from '../../scripts/sandbox/programs.ts';
+import { DAEMON_NODE_OPTIONS, programEnvironment, programFile } from '../../scripts/sandbox/programs.ts';
 import { makeSofthsmToken } from '../../scripts/sandbox/softhsm.ts';
 import { openNotifySocket } from '../../test/support/notify-socket.ts';
 import { call, type DaemonSubject } from './daemon.ts';
@@ -114,7 +114,15 @@ export async function startLone(
   const notify = await openNotifySocket();
   const startedMs = performance.now();
   // It dies with this process.
-  const command = ['--pdeathsig', 'KILL', process.execPath, program, '--config', configFile];
+  const command = [
+    '--pdeathsig',
+    'KILL',
+    process.execPath,
+    ...DAEMON_NODE_OPTIONS,
+    program,
+    '--config',
+    configFile,
+  ];
   const child: ChildProcess = spawn('setpriv', command, {
     stdio: ['ignore', 'ignore', 'pipe'],
     env: { ...programEnvironment(), NOTIFY_SOCKET: notify.address },

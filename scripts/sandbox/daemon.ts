@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { stringify } from 'smol-toml';
 import { connect } from '../../src/client/index.ts';
-import { programEnvironment, programFile } from './programs.ts';
+import { DAEMON_NODE_OPTIONS, programEnvironment, programFile } from './programs.ts';
 import type { SandboxIssuer } from './issuer.ts';
 import type { SofthsmToken } from './softhsm.ts';
 import { exists } from './exists.ts';
@@ -92,7 +92,7 @@ export function startDaemonProcess(
 ): DaemonProcess {
   const child = spawn(
     'setpriv',
-    ['--pdeathsig', 'TERM', process.execPath, program, '--config', daemon.configFile],
+    ['--pdeathsig', 'TERM', process.execPath, ...DAEMON_NODE_OPTIONS, program, '--config', daemon.configFile],
     { stdio: ['ignore', 'ignore', log], detached: true, env: programEnvironment() },
   );
   return {

@@ -13,6 +13,12 @@ export function programFile(program: Program): string {
 }
 
 /**
+ * Node's own, as the unit and the first line of the daemon's main.ts have them. V8's young generation would grow to 64
+ * MiB, resident, and be collected in 5 ms where 2 do.
+ */
+export const DAEMON_NODE_OPTIONS: readonly string[] = ['--max-semi-space-size=16'];
+
+/**
  * Environment for a program of the sandbox: nothing of the shell's that names another sandbox's sockets or
  * token, since those variables win over a configuration file.
  */

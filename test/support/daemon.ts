@@ -5,7 +5,7 @@ import { once } from 'node:events';
 import { copyFile, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { stringify } from 'smol-toml';
-import { programFile } from '../../scripts/sandbox/programs.ts';
+import { DAEMON_NODE_OPTIONS, programFile } from '../../scripts/sandbox/programs.ts';
 import { requestOverSocket, type SocketAnswer, type SocketRequestOptions } from './http-over-socket.ts';
 import { USER_PIN, type TestSofthsm } from './softhsm.ts';
 import type { TestSwtpm } from './swtpm.ts';
@@ -169,7 +169,13 @@ class DaemonProcess implements TestDaemon {
   }
 
   async start(): Promise<void> {
-    const daemon = [process.execPath, programFile('daemon'), '--config', this.configFile];
+    const daemon = [
+      process.execPath,
+      ...DAEMON_NODE_OPTIONS,
+      programFile('daemon'),
+      '--config',
+      this.configFile,
+    ];
     const [command = '', ...args] = [...(this.#options.launcher ?? []), ...daemon];
     this.#log = '';
     const child = spawn(command, args, {
