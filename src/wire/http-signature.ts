@@ -96,8 +96,7 @@ export function signatureBase(
   const seen = new Set<string>();
   for (const item of components) {
     const identifier = componentIdentifier(item);
-    // RFC 9421 §2: the order of a component's parameters does not make it another component.
-    const key = item.name + serializeParameters([...item.parameters].sort(([a], [b]) => (a < b ? -1 : 1)));
+    const key = sameFor(item);
     if (seen.has(key)) refuse(`${identifier} is covered twice`);
     seen.add(key);
     lines.push(`${identifier}: ${componentValue(item, message)}`);
@@ -108,6 +107,12 @@ export function signatureBase(
     refuse('a component value has a line break or a character outside ASCII');
   }
   return base;
+}
+
+/** RFC 9421 §2: the order of a component's parameters does not make it another component. */
+function sameFor({ name, parameters }: SignatureComponent): string {
+  if (parameters.length === 0) return name;
+  return name + serializeParameters([...parameters].sort(([a], [b]) => (a < b ? -1 : 1)));
 }
 
 function componentValue(item: SignatureComponent, message: SignedMessage): string {
@@ -133,11 +138,16 @@ function componentValue(item: SignatureComponent, message: SignedMessage): strin
   return derivedValue(item, name, source);
 }
 
-function splitParameters(item: SignatureComponent): {
+interface ComponentParameters {
   readonly req: boolean;
   readonly name: string | undefined;
   readonly rest: readonly string[];
-} {
+}
+
+const NO_PARAMETERS: ComponentParameters = { req: false, name: undefined, rest: [] };
+
+function splitParameters(item: SignatureComponent): ComponentParameters {
+  if (item.parameters.length === 0) return NO_PARAMETERS;
   let req = false;
   let name: string | undefined;
   const rest: string[] = [];

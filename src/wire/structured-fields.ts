@@ -45,6 +45,7 @@ export function serializeString(text: string): string {
 
 /** RFC 9651 §4.1.1.2; a true boolean is written as the bare name. */
 export function serializeParameters(parameters: SfParameters): string {
+  if (parameters.length === 0) return '';
   const seen = new Set<string>();
   let text = '';
   for (const [name, value] of parameters) {
