@@ -3,8 +3,8 @@
  * prints it beside the figure as long as the bound is missed, so that making the report anew loses nothing.
  */
 const MAIN_THREAD =
-  'the main thread is the limit: of a bare signature it takes 110 to 200 µs with 64 connections and more with 8, of which 30 to 50' +
-  ' are HTTP, express and asking the kernel about the caller (`GET /healthz` alone), the rest typed signing, the queue and the way' +
+  'the main thread is the limit: of a bare signature it takes 95 to 170 µs with 64 connections and 120 to 210 with 8, of which 20' +
+  ' to 40 are HTTP, express and asking the kernel about the caller (`GET /healthz` alone), the rest typed signing, the queue and the way' +
   ' to the token. The profile is flat: no function has 5 % of it; a third is C++ of Node and V8, a quarter V8’s builtins. What is' +
   ' left is mostly the processor’s caches: requests go on together as far as they come together (docs/decisions/0046)';
 const PARTS =
@@ -16,7 +16,7 @@ const CORES =
   ' C_Sign)';
 
 const REASONS: Readonly<Record<string, string>> = {
-  pkcs11_bare_vs_raw: `${MAIN_THREAD}. ${CORES}. Two cores divided by all of that are a quarter of the raw loop.`,
+  pkcs11_bare_vs_raw: `${MAIN_THREAD}. ${CORES}. Two cores divided by all of that are a third of the raw loop.`,
   pkcs11_full_vs_raw: `as bare, and ${PARTS}.`,
   tpm_full_vs_raw:
     'swtpm, the load generator and the daemon share two cores: a full signature takes the main thread 370 to 590 µs, about as long as' +
@@ -33,8 +33,8 @@ const REASONS: Readonly<Record<string, string>> = {
     ' 0.2 ms each here), for four wake-ups between processes, tens of µs each on this virtual machine, and for the' +
     ' main thread, which takes two to three times as long for one request among idle moments as under load.',
   p99_ms:
-    'with 8 connections that ask again at once, a request takes eight times what the main thread takes for one, and a' +
-    ' collection of the young generation on top of it.',
+    'with 8 connections that ask again at once, a request takes eight times what the main thread takes for one, and waits for the' +
+    ' two durable writes with the others; collections of the young generation, 1 to 3 ms each, are no longer what it tells.',
   policies_1000_vs_10:
     'half of the thousand are about the agent that signs and pinned to other origins; they are not asked, but 10 policies have' +
     ' become cheap.',
@@ -50,10 +50,9 @@ const REASONS: Readonly<Record<string, string>> = {
     'between the TPM’s answer and its next command, which waits in the addon, the simulator’s TCTI connects anew, and the thread that' +
     ' does so may wait for a core while the main thread wakes: 0.1 ms mostly, 1 at times.',
   flood_light_p99:
-    'all callers share the main thread, and the second worst of 250 requests waits for a collection of the young generation: 7 to' +
-    ' 20 ms each, four a second at 3,000 signatures a second, with what 200 connections hold. It is missed since a signature' +
-    ' costs half of what it did: collections come twice as often (p99 beside the flood 23 to 32 ms, 15 before), and the idle p99 that' +
-    ' it is held against has halved (docs/decisions/0030).',
+    'all callers share the main thread and two cores: beside a flood the median is twice the idle one, and the second worst of 250' +
+    ' requests has waited for a collection (1 to 5 ms, a full one 10 to 15) or for the thread’s own turn on a core. What it is held' +
+    ' against has fallen too: the idle p99 was twice as long (docs/decisions/0030).',
 };
 
 /** A line of Markdown: why the figure of this name is missed, as far as it is written down. */
