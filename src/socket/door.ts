@@ -6,7 +6,8 @@ interface Held {
 
 /** Where the requests of one share wait while as many of it are in flight as may be: in order, none of them begun. */
 export class Door {
-  readonly #held = new Set<Held>();
+  /** An array, because a Set that is come into and gone from holds what went (docs/decisions/0048). */
+  readonly #held: Held[] = [];
   readonly #now: () => number;
   #lastWaitMs = 0;
 
@@ -16,7 +17,7 @@ export class Door {
   }
 
   get waiting(): number {
-    return this.#held.size;
+    return this.#held.length;
   }
 
   /**
@@ -33,7 +34,8 @@ export class Door {
       },
     };
     const leave = (error: KeydError): void => {
-      this.#held.delete(held);
+      const place = this.#held.indexOf(held);
+      if (place >= 0) this.#held.splice(place, 1);
       reject(error);
     };
     const onAbort = (): void => {
@@ -44,7 +46,7 @@ export class Door {
       leave(this.#late());
     }, timeoutMs);
     signal.addEventListener('abort', onAbort, { once: true });
-    this.#held.add(held);
+    this.#held.push(held);
     try {
       await promise;
     } finally {
@@ -55,12 +57,9 @@ export class Door {
 
   /** Hands a place on to the one that has waited longest; false where nobody waits. */
   next(): boolean {
-    for (const held of this.#held) {
-      this.#held.delete(held);
-      held.enter();
-      return true;
-    }
-    return false;
+    const held = this.#held.shift();
+    held?.enter();
+    return held !== undefined;
   }
 
   // What the last one to get in has waited is what the next one has to expect.
