@@ -35,15 +35,12 @@ export async function serveRoute(
 ): Promise<void> {
   const begun = begunRequest(request);
   begun.operation = route.operation;
+  const query = readQuery(request.url ?? '', route.query ?? NO_QUERY);
   const agent = agentOf(request);
-  const parts = {
-    agent,
-    approval: approvalOf(request),
-    query: readQuery(request.url ?? '', route.query ?? NO_QUERY),
-  };
+  const approval = approvalOf(request);
   const content = readContent(services, route, request, begun);
   const octets = content instanceof Promise ? await content : content;
-  const context = new RoutedContext(begun, parts, bodyOf(services, route, octets));
+  const context = new RoutedContext(begun, { agent, approval, query }, bodyOf(services, route, octets));
   const answer = await answerOf(
     services,
     route,

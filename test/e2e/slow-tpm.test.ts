@@ -153,7 +153,8 @@ test('S20: one connection gets as much of the TPM as another caller’s 200; not
   expect(new Set([...many, ...one])).toEqual(new Set(['200']));
   const difference = Math.abs(sum(tookMs.many) - sum(tookMs.one));
   const total = sum([...tookMs.many, ...tookMs.one]);
-  expect(difference).toBeLessThanOrEqual(0.1 * total + Math.max(...tookMs.many, ...tookMs.one));
+  // One service can not be divided: only where a stall made one longer than that may they be further apart.
+  expect(difference).toBeLessThanOrEqual(Math.max(0.1 * total, ...tookMs.many, ...tookMs.one));
   await expect.poll(inFlight).toBe(connections + 1);
   await expect.poll(() => gate.held.length).toBe(1);
   expect(tpm.signs - signsBefore).toBeGreaterThanOrEqual(rounds);
