@@ -1,5 +1,5 @@
 /** The files of a journal: names, opening, durable writing, cutting. */
-import { constants, openSync, readdirSync, write } from 'node:fs';
+import { constants, fsync, openSync, readdirSync, write } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 
@@ -43,6 +43,16 @@ export function writeDurably(fd: number, octets: Uint8Array, position: number): 
   return new Promise((resolve, reject) => {
     write(fd, octets, 0, octets.length, position, (error, count) => {
       if (error === null) resolve(count);
+      else reject(error);
+    });
+  });
+}
+
+/** fsync(2), on a thread of the pool. */
+export function syncFile(fd: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    fsync(fd, (error) => {
+      if (error === null) resolve();
       else reject(error);
     });
   });

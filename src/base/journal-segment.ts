@@ -20,7 +20,9 @@ export interface SegmentRead {
   /** Whole records, and the octets they take. */
   readonly records: number;
   readonly size: number;
-  /** Octets after them. */
+  /** Octets of the file. */
+  readonly length: number;
+  /** Octets of what is unfinished behind the records: up to the last that is not zero, for zeros are written ahead. */
   readonly tail: number;
   /** Whole records follow the damage, so that no crash made it. */
   readonly isDamaged: boolean;
@@ -66,14 +68,20 @@ export function readSegment(
         next = onDamaged;
       }
       if (typeof record === 'string') {
-        const tail = total - size;
-        return { records, size, tail, isDamaged: tail > 0 && hasWholeRecord(buffer.subarray(offset)) };
+        const tail = unfinishedOctets(fd, size, total);
+        return {
+          records,
+          size,
+          length: total,
+          tail,
+          isDamaged: tail > 0 && hasWholeRecord(buffer.subarray(offset)),
+        };
       }
       const goOn = next(record, records);
       records += 1;
       offset += HEADER_OCTETS + record.length;
       size += HEADER_OCTETS + record.length;
-      if (!goOn) return { records, size, tail: 0, isDamaged: false };
+      if (!goOn) return { records, size, length: total, tail: 0, isDamaged: false };
     }
   } finally {
     closeSync(fd);
@@ -90,6 +98,20 @@ function refill(fd: number, rest: Buffer, position: number): Buffer {
   rest.copy(next);
   const read = readSync(fd, next, rest.length, READ_OCTETS, position);
   return next.subarray(0, rest.length + read);
+}
+
+/** From `from` to behind the last octet before `to` that is not zero. */
+function unfinishedOctets(fd: number, from: number, to: number): number {
+  const chunk = Buffer.allocUnsafe(Math.min(to - from, READ_OCTETS));
+  let end = from;
+  for (let position = from; position < to;) {
+    const read = chunk.subarray(0, readSync(fd, chunk, 0, chunk.length, position));
+    if (read.length === 0) break;
+    const last = read.findLastIndex((octet) => octet !== 0);
+    if (last >= 0) end = position + last + 1;
+    position += read.length;
+  }
+  return end - from;
 }
 
 function recordAt(buffer: Buffer, offset: number): Uint8Array | 'more' | 'bad' {

@@ -3,22 +3,16 @@
  * the next, which begins when that ends. So one writer waits for one sync, and many share it.
  *
  * A record on disk is `length (u32) ‖ CRC-32 (u32) ‖ octets`, big-endian, the CRC over length and octets. Files
- * are segments `<name>-<index of the first record, 16 digits>.log`. What a crash tore off the end of the newest
- * is cut at the next start; damage anywhere else is an error.
+ * are segments `<name>-<index of the first record, 16 digits>.log`, the newest with zeros behind its records. What a
+ * crash tore off the end of the newest is cut at the next start; damage anywhere else is an error.
  */
-import { closeSync, mkdirSync } from 'node:fs';
+import { mkdirSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { asKeydError, KeydError, type ErrorCode } from '../wire/problem.ts';
-import {
-  cutFile,
-  listSegments,
-  openSegment,
-  segmentName,
-  syncDirectory,
-  writeDurably,
-} from './journal-files.ts';
+import { cutFile, listSegments, segmentName, syncDirectory } from './journal-files.ts';
 import { frameRecord, readSegment } from './journal-segment.ts';
+import { SegmentWriter, type SegmentPlace } from './segment-writer.ts';
 
 export interface JournalOptions {
   /** Made if it is missing, mode 0700. */
@@ -97,16 +91,20 @@ export async function openJournal(options: JournalOptions): Promise<Journal> {
     });
     if (read.tail > 0) {
       if (next !== undefined || read.isDamaged) damaged(options, `${file} is damaged at octet ${read.size}`);
-      await cutFile(path, read.size);
       options.onTornTail?.(read.tail);
     }
+    if (next === undefined && read.length > read.size) await cutFile(path, read.size);
     length += read.records;
     size = read.size;
   }
   const last = segments.at(-1);
   const file = last === undefined ? segmentName(options.name, length) : last.file;
-  const fd = await openSegment(options.directory, file);
-  return new SegmentedJournal(options, fd, length, last === undefined ? 0 : size);
+  const segment = await SegmentWriter.open(placeOf(options, file), last === undefined ? 0 : size);
+  return new SegmentedJournal(options, segment, length);
+}
+
+function placeOf({ directory, maxSegmentOctets }: JournalOptions, file: string): SegmentPlace {
+  return { directory, file, maxOctets: maxSegmentOctets ?? DEFAULT_SEGMENT_OCTETS };
 }
 
 interface Waiter {
@@ -116,11 +114,8 @@ interface Waiter {
 
 class SegmentedJournal implements Journal {
   readonly #options: JournalOptions;
-  readonly #maxSegmentOctets: number;
-  #fd: number;
+  #segment: SegmentWriter;
   #length: number;
-  /** Octets of the present segment, durable or not. */
-  #size: number;
   #pending: Uint8Array[] = [];
   #waiting: Waiter[] = [];
   /** Of the batch that is being collected: its members share it. */
@@ -134,12 +129,10 @@ class SegmentedJournal implements Journal {
   /** Set while a write is due for what nobody waits for. */
   #due: NodeJS.Timeout | undefined;
 
-  constructor(options: JournalOptions, fd: number, length: number, size: number) {
+  constructor(options: JournalOptions, segment: SegmentWriter, length: number) {
     this.#options = options;
-    this.#maxSegmentOctets = options.maxSegmentOctets ?? DEFAULT_SEGMENT_OCTETS;
-    this.#fd = fd;
+    this.#segment = segment;
     this.#length = length;
-    this.#size = size;
   }
 
   get length(): number {
@@ -186,7 +179,7 @@ class SegmentedJournal implements Journal {
         if (next === undefined || next.first > index) break;
         // Another removal may have been here.
         await rm(join(directory, file), { force: true });
-        fault?.('removed', this.#size);
+        fault?.('removed', this.#segment.size);
       }
       await syncDirectory(directory);
     } catch (thrown) {
@@ -212,8 +205,10 @@ class SegmentedJournal implements Journal {
       await this.flush();
     } finally {
       clearTimeout(this.#due);
+      // After a failed write nobody knows what is behind the last record: the next start looks.
+      const isWhole = this.#broken === undefined;
       this.#broken ??= new KeydError('shutting_down', 'the journal is closed');
-      closeSync(this.#fd);
+      await (isWhole ? this.#segment.finish() : this.#segment.abandon());
     }
   }
 
@@ -277,24 +272,18 @@ class SegmentedJournal implements Journal {
   }
 
   async #commit(records: readonly Uint8Array[], first: number): Promise<void> {
-    if (this.#size >= this.#maxSegmentOctets) await this.#nextSegment(first);
+    if (this.#segment.isFull) await this.#nextSegment(first);
     const octets = records.length === 1 && records[0] !== undefined ? records[0] : Buffer.concat(records);
-    this.#options.fault?.('write', this.#size);
-    let written = 0;
-    while (written < octets.length) {
-      const [rest, position] = [octets.subarray(written), this.#size + written];
-      written += await this.#withRoom(() => writeDurably(this.#fd, rest, position));
-    }
-    this.#size += octets.length;
-    this.#options.fault?.('synced', this.#size);
+    this.#options.fault?.('write', this.#segment.size);
+    await this.#withRoom(() => this.#segment.write(octets));
+    this.#options.fault?.('synced', this.#segment.size);
   }
 
   async #nextSegment(first: number): Promise<void> {
-    const { directory, name } = this.#options;
-    const next = await this.#withRoom(() => openSegment(directory, segmentName(name, first)));
-    closeSync(this.#fd);
-    this.#fd = next;
-    this.#size = 0;
+    const finished = this.#segment;
+    const place = placeOf(this.#options, segmentName(this.#options.name, first));
+    this.#segment = await this.#withRoom(() => SegmentWriter.open(place, 0));
+    await finished.finish();
     this.#options.fault?.('segment', 0);
   }
 

@@ -4,7 +4,7 @@
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readdirSync, rmSync, statSync, truncateSync } from 'node:fs';
+import { readdirSync, rmSync, truncateSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { JournalReader } from '../../src/base/journal-reader.ts';
@@ -12,6 +12,7 @@ import { openLedger } from '../../src/ledger/ledger.ts';
 import { FileCounter } from '../support/file-counter.ts';
 import { SeededRandom } from '../support/seeded-random.ts';
 import { makeTempDir } from '../support/temp-dir.ts';
+import { writtenRecords } from '../support/written-records.ts';
 
 const IS_SOAK = process.env['AGENTKEYD_SOAK'] === '1';
 const RUNS = IS_SOAK ? 300 : 24;
@@ -118,7 +119,7 @@ function tear(directory: string, lines: readonly Line[], random: SeededRandom): 
   const synced = lines.findLast(({ t }) => t === 'synced')?.size;
   if (newest === undefined || synced === undefined) return;
   const file = join(directory, newest);
-  const { size } = statSync(file);
+  const size = writtenRecords(file).length;
   if (size > synced) truncateSync(file, random.integer(synced, size));
 }
 

@@ -12,6 +12,7 @@ import { parsePublicJwk } from '../../../src/wire/jwk.ts';
 import { leafHash, verifyConsistency, verifyInclusion } from '../../../src/wire/merkle.ts';
 import { codeOf, codeOfAsync } from '../../support/code-of.ts';
 import { makeTempDir } from '../../support/temp-dir.ts';
+import { writtenRecords } from '../../support/written-records.ts';
 
 const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
 const { kty, crv, x, y } = publicKey.export({ format: 'jwk' });
@@ -151,7 +152,7 @@ describe('the log', () => {
     const log = await filled(10);
     const size = log.size;
     const file = join(directory(), readdirSync(directory()).find((name) => name.endsWith('.log')) ?? '');
-    const whole = readFileSync(file);
+    const whole = writtenRecords(file);
     truncateSync(file, whole.length - 5);
     const torn: number[] = [];
     const again = await start({ onTornTail: (octets) => torn.push(octets) });
@@ -163,7 +164,7 @@ describe('the log', () => {
     const log = await filled(3);
     const size = log.size;
     const file = join(directory(), readdirSync(directory()).find((name) => name.endsWith('.log')) ?? '');
-    const whole = readFileSync(file);
+    const whole = writtenRecords(file);
     const last = frameRecord(log.entries(size - 1, size)[0] ?? new Uint8Array()).length;
     for (let cut = 1; cut <= last; cut += 7) {
       writeFileSync(file, whole.subarray(0, whole.length - cut));

@@ -128,7 +128,8 @@ describe('a journal', () => {
       truncateSync(newest(), whole - cut);
       const { records, torn, journal } = await reopen();
       expect(records).toEqual(['record 0', 'record 1']);
-      expect(torn).toEqual(cut === last ? [] : [last - cut]);
+      // Three zeros, the beginning of a length, could have been written ahead.
+      expect(torn).toEqual(last - cut <= 3 ? [] : [last - cut]);
       await journal.append(Buffer.from('record 2')).durable;
       await journal.close();
       expect(statSync(newest()).size).toBe(whole);

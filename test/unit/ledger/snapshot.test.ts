@@ -8,6 +8,7 @@ import { codeOf, codeOfAsync } from '../../support/code-of.ts';
 import { copyAll } from '../../support/copy-all.ts';
 import { FileCounter } from '../../support/file-counter.ts';
 import { makeTempDir } from '../../support/temp-dir.ts';
+import { writtenRecords } from '../../support/written-records.ts';
 
 const GRANT = 'grant:g';
 const PAYER = { account: GRANT, grantId: 'g', agentId: 'a' };
@@ -194,7 +195,7 @@ describe('a crash around a snapshot', () => {
     );
     if (copy === undefined) expect.unreachable();
     const newest = segments(copy.directory).at(-1) ?? '';
-    const whole = readFileSync(join(copy.directory, newest));
+    const whole = writtenRecords(join(copy.directory, newest));
     const spentOf = async (octets: Uint8Array, name: string): Promise<bigint> => {
       const folder = join(temp.path, name);
       cpSync(copy.directory, folder, { recursive: true });
