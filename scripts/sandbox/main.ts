@@ -5,7 +5,8 @@
  * FILE` has another program in the daemon's place: the bench tells so what its parts cost.
  */
 import { createHash, randomBytes } from 'node:crypto';
-import { mkdir, open, readFile, rm, writeFile } from 'node:fs/promises';
+import { closeSync, openSync } from 'node:fs';
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { daemonSockets, provisionDaemon, startDaemonProcess, waitUntilEnrolled } from './daemon.ts';
@@ -71,8 +72,9 @@ async function main({ dir, program }: Arguments): Promise<void> {
     },
   ]);
   await initialiseIssuerKeys(issuer.configFile);
-  const issuerLog = await open(at('issuer.log'), 'a', 0o600);
-  const issuerProcess = await startIssuerProcess(issuer, { timeoutMs: ENROL_TIMEOUT_MS, log: issuerLog.fd });
+  const issuerLog = openSync(at('issuer.log'), 'a', 0o600);
+  const issuerProcess = await startIssuerProcess(issuer, { timeoutMs: ENROL_TIMEOUT_MS, log: issuerLog });
+  closeSync(issuerLog);
   running.push({ name: 'agentkey-issuer', stop: () => issuerProcess.stop() });
 
   say('daemon, and its enrolment');
@@ -83,8 +85,9 @@ async function main({ dir, program }: Arguments): Promise<void> {
     userPin: agents.pin,
     issuer,
   });
-  const daemonLog = await open(at('agentkeyd.log'), 'a', 0o600);
-  const daemonProcess = startDaemonProcess(daemon, daemonLog.fd, program);
+  const daemonLog = openSync(at('agentkeyd.log'), 'a', 0o600);
+  const daemonProcess = startDaemonProcess(daemon, daemonLog, program);
+  closeSync(daemonLog);
   running.push({ name: 'agentkeyd', stop: () => daemonProcess.stop() });
   daemonProcess.child.once('exit', (code) => {
     if (!ending)

@@ -79,10 +79,25 @@ export function readBody(
 /** Most bodies are there with their header by the time that their request is let in. */
 function wholeBody(request: IncomingMessage, maxOctets: number, ticket: RequestTicket): Uint8Array {
   if (request.destroyed) throw new KeydError('caller_gone', 'the connection has ended');
-  const body = (request.read() as Uint8Array | null) ?? NO_CONTENT;
+  const body = joined(unread(request));
   if (body.length > maxOctets) throw tooLarge(maxOctets);
   ticket.addOctets(body.length);
   return body;
+}
+
+/** All that is there: since Node 26 each read() gives one chunk of it. */
+function unread(request: IncomingMessage): readonly Uint8Array[] {
+  const chunks: Uint8Array[] = [];
+  for (;;) {
+    const chunk = request.read() as Uint8Array | null;
+    if (chunk === null) return chunks;
+    chunks.push(chunk);
+  }
+}
+
+function joined(chunks: readonly Uint8Array[]): Uint8Array {
+  const [first = NO_CONTENT, ...others] = chunks;
+  return others.length === 0 ? first : Buffer.concat(chunks);
 }
 
 async function comingBody(
@@ -118,8 +133,7 @@ async function comingBody(
     request.on('end', () => {
       if (isSettled) return;
       isSettled = true;
-      const [only] = chunks;
-      resolve(chunks.length === 1 && only !== undefined ? only : Buffer.concat(chunks));
+      resolve(joined(chunks));
     });
     request.on('error', (cause: Error) => {
       if (!isSettled) refuse(new KeydError('caller_gone', 'the connection broke within the body', { cause }));
