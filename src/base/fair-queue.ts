@@ -4,6 +4,7 @@
  * share delays the others by at most the operations already running, and a full queue says so at once.
  */
 import { KeydError, type ErrorCode } from '../wire/problem.ts';
+import { removeItem } from './remove-item.ts';
 import { WaitingRoom, type Waiter } from './waiting-room.ts';
 
 export interface FairQueueOptions {
@@ -179,7 +180,7 @@ export class FairQueue {
         const endedAt = this.#now();
         const tookMs = Math.max(0, endedAt - this.#begunAt(startedAt));
         this.#lastEndedAt = endedAt;
-        this.#runningSince.splice(this.#runningSince.indexOf(startedAt), 1);
+        removeItem(this.#runningSince, startedAt);
         // What was taken back before hardware began says nothing of how quick hardware is.
         if (isServed || tookMs > this.#serviceMs) this.#learn(tookMs);
         this.#room.charge(waiter.share, tookMs - expectedMs);

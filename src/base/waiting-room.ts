@@ -1,5 +1,6 @@
 /** Who waits in a fair queue, in which order, and who has to give way when it is full. No time and no promises here. */
 import type { KeydError } from '../wire/problem.ts';
+import { removeItem } from './remove-item.ts';
 
 /** One waiting operation. */
 export interface Waiter {
@@ -95,9 +96,7 @@ export class WaitingRoom {
   /** Removes a waiter that is still here. */
   remove(waiter: Waiter): void {
     const waiters = this.#shares.get(waiter.share)?.waiters;
-    const index = waiters?.indexOf(waiter) ?? -1;
-    if (waiters === undefined || index < 0) return;
-    waiters.splice(index, 1);
+    if (waiters === undefined || !removeItem(waiters, waiter)) return;
     this.#count(waiter, -1);
     this.#forgetIdle();
   }

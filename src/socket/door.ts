@@ -1,3 +1,4 @@
+import { removeItem } from '../base/remove-item.ts';
 import { KeydError } from '../wire/problem.ts';
 
 interface Held {
@@ -34,8 +35,7 @@ export class Door {
       },
     };
     const leave = (error: KeydError): void => {
-      const place = this.#held.indexOf(held);
-      if (place >= 0) this.#held.splice(place, 1);
+      removeItem(this.#held, held);
       reject(error);
     };
     const onAbort = (): void => {

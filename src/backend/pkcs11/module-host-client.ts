@@ -4,6 +4,7 @@
  */
 import type { ChildProcess } from 'node:child_process';
 import type { Duplex } from 'node:stream';
+import { removeItem } from '../../base/remove-item.ts';
 import { KeydError } from '../../wire/problem.ts';
 import { abortReason } from '../refuse-aborted.ts';
 import { ModuleHostGone } from './module-host-faults.ts';
@@ -141,8 +142,7 @@ export class ModuleHostClient {
     const onAbort = (): void => {
       if (call.settled) return;
       call.settled = true;
-      const place = this.#waiting.indexOf(call);
-      if (place >= 0) this.#waiting.splice(place, 1);
+      removeItem(this.#waiting, call);
       call.reject(abortReason(signal));
     };
     signal.addEventListener('abort', onAbort, { once: true });
@@ -178,7 +178,7 @@ export class ModuleHostClient {
     for (const call of calls) {
       if (call.settled) {
         // Abandoned in this same turn: never sent.
-        this.#sent.splice(this.#sent.indexOf(call), 1);
+        removeItem(this.#sent, call);
         continue;
       }
       call.sentAtMs = now;

@@ -3,6 +3,7 @@
  * most take their turn alone; those of one command over what is loaded already take it beside others like them, so
  * that the TPM has its next command when it is done with one.
  */
+import { removeItem } from '../../base/remove-item.ts';
 import { KeydError } from '../../wire/problem.ts';
 import { abortReason, refuseAborted } from '../refuse-aborted.ts';
 
@@ -99,8 +100,7 @@ export class TurnQueue {
     return new Promise((resolve, reject) => {
       // Who leaves gives up the place at once.
       const leave = (): void => {
-        const place = this.#waiting.indexOf(waiting);
-        if (place >= 0) this.#waiting.splice(place, 1);
+        removeItem(this.#waiting, waiting);
         reject(abortReason(signal));
       };
       const stay = (): void => signal?.removeEventListener('abort', leave);
