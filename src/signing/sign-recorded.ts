@@ -22,18 +22,20 @@ export async function signRecorded(
   { authorizer, recorder, signer }: { authorizer: Authorizer; recorder: Recorder; signer: Signer },
   { entry, grant, reservation, signal }: AuthorizedSignature,
 ): Promise<Uint8Array> {
-  const decision = recorder.decision(
-    reservation === undefined
-      ? entry
-      : { ...entry, reservation: { id: reservation.id, charges: reservation.charges } },
+  const sign = (): Promise<Uint8Array> => signer.sign(grant, signal);
+  const record = (): Promise<RecordedDecision> =>
+    recorder.decision(reservation === undefined ? entry : withReservation(entry, reservation));
+  const reserved = reservation?.durable;
+  // A cost that is not on disk leads to no signature, and is on record all the same.
+  const [signature, recorded] = await Promise.allSettled(
+    reserved === undefined ? [sign(), record()] : [reserved.then(sign), reserved.then(record, record)],
   );
-  const signing =
-    reservation === undefined
-      ? signer.sign(grant, signal)
-      : reservation.durable.then(() => signer.sign(grant, signal));
-  const [record, signature] = await Promise.allSettled([decision, signing]);
   const settlement = settle(authorizer, grant, reservation);
-  return released(record, signature, settlement);
+  return released(recorded, signature, settlement);
+}
+
+function withReservation(entry: DecisionEntry, { id, charges }: Reservation): DecisionEntry {
+  return { ...entry, reservation: { id, charges } };
 }
 
 function settle(
