@@ -91,7 +91,8 @@ export async function startSwtpm(dir: string, startup: Startup = 'clear'): Promi
     'setpriv',
     ['--pdeathsig', 'TERM', 'swtpm', 'socket', '--tpm2', '--tpmstate', `dir=${join(dir, 'state')}`].concat(
       ['--server', `type=unixio,path=${socket}`, '--ctrl', `type=unixio,path=${socket}.ctrl`],
-      ['--flags', `not-need-init,startup-${startup}`],
+      // It would tell of each connection that ends, which is one for each command, and wake whoever reads it.
+      ['--flags', `not-need-init,startup-${startup}`, '--log', 'file=-'],
     ),
     { stdio: ['ignore', 'ignore', 'pipe'] },
   );
@@ -101,7 +102,7 @@ export async function startSwtpm(dir: string, startup: Startup = 'clear'): Promi
   while (!(await accepts(socket)) || !(await exists(`${socket}.ctrl`))) {
     if (child.exitCode !== null || child.signalCode !== null || Date.now() > deadline) {
       await end(child, 'SIGKILL');
-      throw new Error(`swtpm did not start: ${stderr}`);
+      throw new Error(`swtpm did not start, exit code ${String(child.exitCode)}: ${stderr}`);
     }
     await delay(10);
   }
