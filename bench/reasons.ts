@@ -5,8 +5,8 @@
 const MAIN_THREAD =
   'the main thread is the limit: of a bare signature it takes 95 to 170 µs with 64 connections and 120 to 210 with 8, of which 20' +
   ' to 40 are HTTP, express and asking the kernel about the caller (`GET /healthz` alone), the rest typed signing, the queue and the way' +
-  ' to the token. The profile is flat: no function has 5 % of it; a third is C++ of Node and V8, a quarter V8’s builtins. What is' +
-  ' left is mostly the processor’s caches: requests go on together as far as they come together (docs/decisions/0046)';
+  ' to the token. The profile is flat: no function has 7 % of it, and only asking the kernel about the caller and hashing have 5;' +
+  ' a third is C++ of Node and V8, a quarter V8’s builtins. What is left is mostly the processor’s caches: requests go on together as far as they come together (docs/decisions/0046)';
 const PARTS =
   'policy, ledger and audit together add what the table below tells, none of it in one place; Cedar’s answer is remembered' +
   ' (docs/decisions/0042), and records that are appended together are one write';
@@ -39,7 +39,7 @@ const REASONS: Readonly<Record<string, string>> = {
     'half of the thousand are about the agent that signs and pinned to other origins; they are not asked, but 10 policies have' +
     ' become cheap.',
   issuances_per_s:
-    'the issuer takes 3.2 to 4.6 ms of CPU for one and its module hosts 0.55 to 0.8, as fast as this virtual machine happens to be;' +
+    'the issuer takes 2.7 to 4.6 ms of CPU for one and its module hosts 0.55 to 0.8, as fast as this virtual machine happens to be;' +
     ' it was 5 to 6.3 and 0.7 when each of seven writes was a commit of its own and an agent’s key was imported anew each time.' +
     ' A fifth of it can not be less: ten verifications of P-256, 73 µs each in OpenSSL alone (two host signatures, the two' +
     ' statements of the TPM and the CSR; the challenge, the Attestation Result, certificate, WIT and root grant before they are' +
