@@ -1,5 +1,5 @@
 /** The files of a journal: names, opening, durable writing, cutting. */
-import { constants, fsync, openSync, readdirSync, write } from 'node:fs';
+import { constants, fsync, open as openFile, openSync, readdirSync, write } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 
@@ -36,6 +36,16 @@ export async function openSegment(directory: string, file: string): Promise<numb
   const fd = openSync(join(directory, file), flags, MODE);
   await syncDirectory(directory);
   return fd;
+}
+
+/** A descriptor of its own, for a segment that is there; writes to it are as durable. */
+export function openToLengthen(path: string): Promise<number> {
+  return new Promise((resolve, reject) => {
+    openFile(path, constants.O_WRONLY | constants.O_DSYNC, (error, fd) => {
+      if (error === null) resolve(fd);
+      else reject(error);
+    });
+  });
 }
 
 /** write(2) at an offset, on a thread of the pool; how many octets it took. */

@@ -4,7 +4,8 @@
  * takes half as long again (docs/decisions/0049).
  */
 import { closeSync, ftruncateSync } from 'node:fs';
-import { openSegment, syncFile, writeDurably } from './journal-files.ts';
+import { join } from 'node:path';
+import { openSegment, openToLengthen, syncFile, writeDurably } from './journal-files.ts';
 
 /** Written ahead at once: as much again as there is, and no more than some 200 entries, a write of a millisecond. */
 const MIN_ROOM_OCTETS = 16 * 1024;
@@ -19,6 +20,7 @@ export interface SegmentPlace {
 
 export class SegmentWriter {
   readonly #fd: number;
+  readonly #path: string;
   readonly #maxOctets: number;
   /** Octets of the records. */
   #size: number;
@@ -26,16 +28,17 @@ export class SegmentWriter {
   #length: number;
   #lengthening: Promise<void> | undefined;
 
-  private constructor(fd: number, size: number, maxOctets: number) {
+  private constructor(fd: number, { directory, file, maxOctets }: SegmentPlace, size: number) {
     this.#fd = fd;
+    this.#path = join(directory, file);
     this.#maxOctets = maxOctets;
     this.#size = size;
     this.#length = size;
   }
 
   /** Opens or makes the file, which has `size` octets, all of records. */
-  static async open({ directory, file, maxOctets }: SegmentPlace, size: number): Promise<SegmentWriter> {
-    return new SegmentWriter(await openSegment(directory, file), size, maxOctets);
+  static async open(place: SegmentPlace, size: number): Promise<SegmentWriter> {
+    return new SegmentWriter(await openSegment(place.directory, place.file), place, size);
   }
 
   get size(): number {
@@ -53,7 +56,7 @@ export class SegmentWriter {
   async write(octets: Uint8Array): Promise<void> {
     // Never beside zeros that are being written to the same place.
     if (this.#size + octets.length > this.#length) await this.#lengthening;
-    await this.#writeAt(this.#size, octets);
+    await writeAll(this.#fd, octets, this.#size);
     this.#size += octets.length;
     this.#length = Math.max(this.#length, this.#size);
     const room = Math.min(
@@ -81,10 +84,16 @@ export class SegmentWriter {
     closeSync(this.#fd);
   }
 
+  // The kernel tells of a failed write-back once per descriptor: what befell a record must not be told to zeros.
   async #lengthen(octets: number): Promise<void> {
     const from = this.#length;
     try {
-      await this.#writeAt(from, ZEROS.subarray(0, octets));
+      const fd = await openToLengthen(this.#path);
+      try {
+        await writeAll(fd, ZEROS.subarray(0, octets), from);
+      } finally {
+        closeSync(fd);
+      }
       this.#length = from + octets;
     } catch {
       // Records do without: their own write meets the full disk next, and tells.
@@ -92,11 +101,11 @@ export class SegmentWriter {
       this.#lengthening = undefined;
     }
   }
+}
 
-  async #writeAt(position: number, octets: Uint8Array): Promise<void> {
-    let written = 0;
-    while (written < octets.length) {
-      written += await writeDurably(this.#fd, octets.subarray(written), position + written);
-    }
+async function writeAll(fd: number, octets: Uint8Array, position: number): Promise<void> {
+  let written = 0;
+  while (written < octets.length) {
+    written += await writeDurably(fd, octets.subarray(written), position + written);
   }
 }

@@ -10,10 +10,14 @@ import { makeTempDir } from '../../support/temp-dir.ts';
 
 /** How long zeros are on their way to the disk. */
 let zerosTakeMs = 0;
+/** Descriptors that zeros, and that records were written by meanwhile. */
+const descriptors = { zeros: new Set<number>(), records: new Set<number>() };
 vi.mock('../../../src/base/journal-files.ts', async (original) => {
   const files = await original<typeof import('../../../src/base/journal-files.ts')>();
   const writeDurably: typeof files.writeDurably = async (fd, octets, position) => {
-    if (zerosTakeMs > 0 && octets.every((octet) => octet === 0)) await sleep(zerosTakeMs);
+    const isZeros = octets.every((octet) => octet === 0);
+    descriptors[isZeros ? 'zeros' : 'records'].add(fd);
+    if (zerosTakeMs > 0 && isZeros) await sleep(zerosTakeMs);
     return files.writeDurably(fd, octets, position);
   };
   return { ...files, writeDurably };
@@ -107,6 +111,16 @@ describe('zeros that a journal writes ahead of its records', () => {
     await append(journal, all);
     await journal.close();
     expect(readFileSync(newest('a')).equals(framed(all))).toBe(true);
+  });
+
+  it('are written by a descriptor that no record is: each is told of its own failures', async () => {
+    descriptors.zeros.clear();
+    descriptors.records.clear();
+    const { journal } = await start('a');
+    await append(journal, records(300));
+    expect(descriptors.zeros.size).toBeGreaterThan(0);
+    expect(descriptors.records.size).toBe(1);
+    expect([...descriptors.zeros].filter((fd) => descriptors.records.has(fd))).toEqual([]);
   });
 
   it('are no unfinished record after a crash, and are gone at the next start', async () => {
