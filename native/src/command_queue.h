@@ -9,6 +9,7 @@
 #include <mutex>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "esys_context.h"
 
@@ -23,9 +24,10 @@ class Task {
 
 class CommandQueue {
  public:
-  // `on_done` is called on the connection's thread with each task that has run, and never again once
-  // Stop has returned.
-  using OnDone = std::function<void(std::unique_ptr<Task>)>;
+  using Tasks = std::vector<std::unique_ptr<Task>>;
+  // `on_done` is called on the connection's thread with tasks that have run, in order, and never again once Stop has
+  // returned. While others wait and the TPM is quick, a few are told together.
+  using OnDone = std::function<void(Tasks)>;
 
   CommandQueue(std::string tcti, size_t limit, OnDone on_done);
   CommandQueue(const CommandQueue&) = delete;

@@ -1,9 +1,10 @@
 #include "esys_connection.h"
 
+#include <algorithm>
+#include <iterator>
 #include <mutex>
 #include <new>
 #include <utility>
-#include <vector>
 
 namespace agentkeyd {
 
@@ -79,19 +80,20 @@ class EsysConnection::CommandTask : public Task {
 class EsysConnection::Done {
  public:
   // True if nobody has been told yet of what is here.
-  bool Add(std::unique_ptr<Task> task) {
+  bool Add(CommandQueue::Tasks tasks) {
     const std::lock_guard<std::mutex> lock(mutex_);
-    tasks_.push_back(std::move(task));
-    return tasks_.size() == 1;
+    const bool is_first = tasks_.empty();
+    std::move(tasks.begin(), tasks.end(), std::back_inserter(tasks_));
+    return is_first;
   }
-  std::vector<std::unique_ptr<Task>> Take() {
+  CommandQueue::Tasks Take() {
     const std::lock_guard<std::mutex> lock(mutex_);
     return std::exchange(tasks_, {});
   }
 
  private:
   std::mutex mutex_;
-  std::vector<std::unique_ptr<Task>> tasks_;
+  CommandQueue::Tasks tasks_;
 };
 
 Napi::Function EsysConnection::Define(Napi::Env env) {
@@ -124,8 +126,8 @@ EsysConnection::EsysConnection(const Napi::CallbackInfo& info)
   completions_.Unref(env);
   // One call for all that is done until it is made; it fails only when the environment exits.
   queue_ = std::make_unique<CommandQueue>(tcti, static_cast<size_t>(limit),
-                                          [completions = completions_, done = done_](std::unique_ptr<Task> task) {
-                                            if (done->Add(std::move(task))) completions.NonBlockingCall();
+                                          [completions = completions_, done = done_](CommandQueue::Tasks tasks) {
+                                            if (done->Add(std::move(tasks))) completions.NonBlockingCall();
                                           });
   // Added after the one of `completions_`, so it runs before: the thread ends first.
   napi_add_env_cleanup_hook(env_, OnEnvironmentExit, this);
