@@ -1,8 +1,7 @@
 /** Message C: credentials for one key, certified for exactly this request (docs/protocol.md). */
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import type { Chain } from '../delegation/chain.ts';
 import { aauthId, parseAgentName, spiffeId, type AgentName } from '../wire/agent-name.ts';
-import { encodeBase64url } from '../wire/base64url.ts';
 import { object, oneOf, parse } from '../wire/check.ts';
 import {
   credentialRequest,
@@ -175,7 +174,7 @@ async function record(
       ? {}
       : { developmentPolicy: credentials.developmentPolicy }),
     ...grantOf(facts),
-    evidenceSha256: encodeBase64url(createHash('sha256').update(body).digest()),
+    evidenceSha256: hash('sha256', body, 'base64url'),
     ...hashes,
   });
   context.logger.info(
@@ -258,7 +257,7 @@ function approvedHost(context: IssuerContext, host: EnrolledHost): ApprovedHost 
 /** A key that speaks for a host or signs its checkpoints speaks for no agent (S1, DECISIONS 11). */
 async function refuseHostKey(context: IssuerContext, host: EnrolledHost, thumbprint: string): Promise<void> {
   const isAuditKey = jwkThumbprint(host.auditKey) === thumbprint;
-  if (isAuditKey || (await context.store.hosts.byHostKey(thumbprint)) !== undefined) {
+  if (isAuditKey || (await context.store.hosts.isHostKey(thumbprint))) {
     throw new KeydError('evidence_invalid', 'the key is a host key or an audit key; an agent has its own');
   }
 }

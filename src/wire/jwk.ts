@@ -1,6 +1,6 @@
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { algorithmEntry, type Algorithm } from './algorithms.ts';
-import { encodeBase64url, decodeBase64url } from './base64url.ts';
+import { decodeBase64url } from './base64url.ts';
 import { KeydError } from './problem.ts';
 
 /** A public JWK (RFC 7517) with only what the key type needs, and always with `alg`. */
@@ -32,7 +32,7 @@ function computeThumbprint(jwk: PublicJwk): string {
       : jwk.kty === 'OKP'
         ? { crv: jwk.crv, kty: jwk.kty, x: jwk.x }
         : { e: jwk.e, kty: jwk.kty, n: jwk.n };
-  return encodeBase64url(createHash('sha256').update(JSON.stringify(required)).digest());
+  return hash('sha256', JSON.stringify(required), 'base64url');
 }
 
 /**

@@ -1,6 +1,5 @@
 /** Signs what a request asked for and an appraisal allows, and says what goes into the issuance log. */
-import { createHash } from 'node:crypto';
-import { encodeBase64url } from '../../wire/base64url.ts';
+import { hash } from 'node:crypto';
 import type { CredentialRequest, IssuedCredentials } from '../../wire/issuance/issue.ts';
 import type { StatusReference } from '../../wire/issuance/status.ts';
 import { jwkThumbprint } from '../../wire/jwk.ts';
@@ -108,7 +107,7 @@ export async function issueCredentials(
     },
     hashes: {
       earSha256: tokenHash(ear),
-      ...(leaf === undefined ? {} : { x509Sha256: sha256(leaf.der) }),
+      ...(leaf === undefined ? {} : { x509Sha256: hash('sha256', leaf.der, 'base64url') }),
       ...(wit === undefined ? {} : { witJti: wit.jti }),
       ...(agentToken === undefined ? {} : { agentTokenJti: agentToken.jti }),
       ...(grant === undefined ? {} : { grantSha256: tokenHash(grant) }),
@@ -135,8 +134,4 @@ async function signEar(
     nonce: facts.nonce,
   });
   return context.keys.signJwt('ear', EAR_TYP, { ...claims });
-}
-
-function sha256(octets: Uint8Array): string {
-  return encodeBase64url(createHash('sha256').update(octets).digest());
 }

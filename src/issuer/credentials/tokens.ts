@@ -1,6 +1,5 @@
 /** The two tokens that name an agent and its key: WIT (WIMSE, SPIFFE WIT-SVID) and AAuth agent token. */
-import { createHash, randomUUID } from 'node:crypto';
-import { encodeBase64url } from '../../wire/base64url.ts';
+import { hash, randomUUID } from 'node:crypto';
 import {
   AGENT_TOKEN_DWK,
   AGENT_TOKEN_TYP,
@@ -51,7 +50,7 @@ export async function issueAgentToken(keys: SigningKeys, request: TokenRequest):
 
 /** SHA-256 of a compact JWS, base64url. */
 export function tokenHash(token: string): string {
-  return encodeBase64url(createHash('sha256').update(token, 'ascii').digest());
+  return hash('sha256', token, 'base64url');
 }
 
 function commonClaims(request: TokenRequest, jti: string): Record<string, unknown> {

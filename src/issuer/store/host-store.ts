@@ -33,6 +33,15 @@ export class HostStore {
     return this.#one('host_key_thumbprint', thumbprint);
   }
 
+  /** Whether it is a key that signs a host's calls. */
+  isHostKey(thumbprint: string): Promise<boolean> {
+    return this.#state.read(
+      () =>
+        this.#state.statement('SELECT 1 FROM hosts WHERE host_key_thumbprint = ?').get(thumbprint) !==
+        undefined,
+    );
+  }
+
   byEk(ekHash: string): Promise<EnrolledHost | undefined> {
     return this.#one('ek_sha256', ekHash);
   }
