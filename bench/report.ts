@@ -70,16 +70,18 @@ figures tell what agentkeyd adds, not what a chip takes.
 - **Rounds**: ${rounds} of ${seconds} s for each measurement, in another order every round, after eight seconds of each daemon at 64 connections and one round to warm up, and half a second of the same load before each. Figures are **median** [minimum to maximum]. A ratio is taken within each round, because a machine changes its pace between rounds.
 - **Load**: closed loop over the Unix socket by an epoll loop in C; CPU times are the kernel's (\`schedstat\`), of load generator, daemon and module hosts apart.
 - **Raw loops** are C: C_SignInit and C_Sign on the same SoftHSM, Esys_Sign with a password session and a loaded key on swtpm. **Peers**: OpenSSH's ssh-agent with the same PKCS#11 module, p11-kit server with a client process for each connection, tpm2-openssl through EVP_DigestSign. Parsec and ssh-tpm-agent were not measured.
+- **Required steps** are what the design asks of every signature of a token, in C and with nothing else (\`bench/raw/required_steps.c\`): the module in a process of its own behind a socketpair (S17), its signature verified by OpenSSL before it is released (S17), for *full* a reservation on disk before the module is asked (S16) and an entry on disk before release (S16), both with group commit. There is no socket to a caller, HTTP, JSON, policy, ledger, hash chain or typed signing in it, and no load generator beside it. What a bound leaves above that is all that the rest may take, in any language.
 - **bare**: no policy, no audit, no ledger (a composition of the bench's own). **full**: the daemon as it ships: a caller the kernel names, a policy over the parameters of the call and the members of its JSON body (of a hundred different amounts, which it does not read: Cedar's answer is remembered; what it costs where it is not is told below), a budget reserved durably before hardware is asked, an audit entry on disk before the signature is released.
 
 ## What was to be reached
 
 ${table(
-  ['', 'bound', 'aim', 'measured', ''],
+  ['', 'bound', 'aim', 'required steps in C', 'measured', ''],
   figures.all.map((figure) => [
     `${figure.what} (\`${figure.name}\`)`,
     figure.atLeast,
     figure.aim,
+    range(figure.steps),
     range(figure.spread),
     verdict(figure),
   ]),

@@ -12,6 +12,7 @@ const SOURCES = fileURLToPath(new URL('../raw/', import.meta.url));
 const PROGRAMS = {
   http_load: [],
   pkcs11_sign: ['-I/usr/include/p11-kit-1', '-ldl', '-lpthread'],
+  required_steps: ['-I/usr/include/p11-kit-1', '-ldl', '-lpthread', '-lcrypto'],
   esys_sign: ['-ltss2-esys', '-ltss2-tctildr'],
   agent_sign: ['-lpthread'],
   paced_load: [],

@@ -9,7 +9,7 @@ import { COMPOSITIONS, profileStages, startComposed, type Stage } from './compos
 import { createAgent, daemonLoad, type BenchOperation, type DaemonSubject } from './daemon.ts';
 import { provision, startLone } from './lone-daemon.ts';
 import { measureOnce, type OnceResults } from './once.ts';
-import { makeBenchToken, rawToken, startP11Kit, startSshAgent } from './raw-token.ts';
+import { makeBenchToken, rawToken, requiredSteps, startP11Kit, startSshAgent } from './raw-token.ts';
 import { startBenchSandbox } from './sandbox.ts';
 import type { ScaleContext } from './scale/context.ts';
 
@@ -138,6 +138,8 @@ async function startRaw(
   await manufactureSwtpm(tpmDir);
   const tpm = await startSwtpm(tpmDir);
   stops.push(() => tpm.end('SIGTERM'));
+  const steps = join(dir, 'steps');
+  await mkdir(steps);
   await mkdir(join(dir, 'ssh'));
   const ssh = await startSshAgent(join(dir, 'ssh'), token);
   stops.push(() => {
@@ -152,6 +154,8 @@ async function startRaw(
     rawToken(programs, token, 'ecdsa', 2),
     rawToken(programs, token, 'eddsa', 2),
     rawToken(programs, token, 'rsa', 2),
+    ...([8, 64] as const).map((inFlight) => requiredSteps(programs, token, 'bare', inFlight, steps)),
+    ...([1, 8, 64] as const).map((inFlight) => requiredSteps(programs, token, 'full', inFlight, steps)),
     { name: 'raw esys', run: (seconds) => runRaw(programs, 'esys_sign', [tpm.tcti, seconds]) },
     {
       name: 'tpm2-openssl',

@@ -48,6 +48,34 @@ export function rawToken(
   };
 }
 
+/**
+ * What the design requires of every signature and nothing else, in C; `full` with the records that are durable, in
+ * `dir`. So much of a bound is left for callers, HTTP, JSON, policy and typed signing as is not taken by this.
+ */
+export function requiredSteps(
+  programs: string,
+  token: SofthsmToken,
+  kind: 'bare' | 'full',
+  inFlight: number,
+  dir: string,
+): Measurement {
+  const records = kind === 'full' ? [dir] : [];
+  return {
+    name: stepsName(kind, inFlight),
+    run: (seconds) =>
+      runRaw(
+        programs,
+        'required_steps',
+        [token.module, 'bench', PIN, 'ecdsa', inFlight, seconds, ...records],
+        { SOFTHSM2_CONF: token.conf },
+      ),
+  };
+}
+
+export function stepsName(kind: 'bare' | 'full', inFlight: number): string {
+  return `required steps ${kind} c${inFlight}`;
+}
+
 /** OpenSSH's agent with the P-256 key of the token; every connection signs with it. */
 export async function startSshAgent(
   dir: string,
