@@ -7,7 +7,12 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { stringify } from 'smol-toml';
-import { DAEMON_NODE_OPTIONS, programEnvironment, programFile } from '../../scripts/sandbox/programs.ts';
+import {
+  DAEMON_ENVIRONMENT,
+  DAEMON_NODE_OPTIONS,
+  programEnvironment,
+  programFile,
+} from '../../scripts/sandbox/programs.ts';
 import { makeSofthsmToken } from '../../scripts/sandbox/softhsm.ts';
 import { openNotifySocket } from '../../test/support/notify-socket.ts';
 import { call, type DaemonSubject } from './daemon.ts';
@@ -125,7 +130,7 @@ export async function startLone(
   ];
   const child: ChildProcess = spawn('setpriv', command, {
     stdio: ['ignore', 'ignore', 'pipe'],
-    env: { ...programEnvironment(), NOTIFY_SOCKET: notify.address },
+    env: { ...programEnvironment(), ...DAEMON_ENVIRONMENT, NOTIFY_SOCKET: notify.address },
   });
   let log = '';
   child.stderr?.setEncoding('utf8').on('data', (text: string) => {

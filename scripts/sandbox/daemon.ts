@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { stringify } from 'smol-toml';
 import { connect } from '../../src/client/index.ts';
-import { DAEMON_NODE_OPTIONS, programEnvironment, programFile } from './programs.ts';
+import { DAEMON_ENVIRONMENT, DAEMON_NODE_OPTIONS, programEnvironment, programFile } from './programs.ts';
 import type { SandboxIssuer } from './issuer.ts';
 import type { SofthsmToken } from './softhsm.ts';
 import { exists } from './exists.ts';
@@ -93,7 +93,11 @@ export function startDaemonProcess(
   const child = spawn(
     'setpriv',
     ['--pdeathsig', 'TERM', process.execPath, ...DAEMON_NODE_OPTIONS, program, '--config', daemon.configFile],
-    { stdio: ['ignore', 'ignore', log], detached: true, env: programEnvironment() },
+    {
+      stdio: ['ignore', 'ignore', log],
+      detached: true,
+      env: { ...programEnvironment(), ...DAEMON_ENVIRONMENT },
+    },
   );
   return {
     pid: child.pid ?? 0,

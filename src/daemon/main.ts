@@ -1,4 +1,4 @@
-#!/usr/bin/env -S node --max-semi-space-size=16
+#!/usr/bin/env -S MALLOC_ARENA_MAX=2 node --max-semi-space-size=16
 /** `agentkeyd`: starts, tells the service manager, obeys signals, stops. */
 import { isDeepStrictEqual } from 'node:util';
 import { createLogger, type Logger } from '../base/logger.ts';

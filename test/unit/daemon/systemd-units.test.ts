@@ -4,7 +4,7 @@ import { chmod, cp, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { DAEMON_NODE_OPTIONS } from '../../../scripts/sandbox/programs.ts';
+import { DAEMON_ENVIRONMENT, DAEMON_NODE_OPTIONS } from '../../../scripts/sandbox/programs.ts';
 import { makeTempDir, type TempDir } from '../../support/temp-dir.ts';
 
 const run = promisify(execFile);
@@ -85,10 +85,12 @@ test('the names of sockets and credentials are those the daemon looks for', asyn
   expect(named.filter((name) => !loaded.includes(name))).toEqual([]);
 });
 
-test('the daemon is started with the same options of Node by its unit, by its name and by these tests', async () => {
+test('the daemon is started with the same options and variables by its unit, by its name and by these tests', async () => {
   const options = DAEMON_NODE_OPTIONS.join(' ');
   const unit = await readFile(join(UNITS, 'agentkeyd.service'), 'utf8');
+  const variables = Object.entries(DAEMON_ENVIRONMENT).map(([name, value]) => `${name}=${value}`);
   expect(unit).toContain(`/bin/node ${options} /usr/lib/agentkeyd/dist/daemon/main.js`);
+  expect(unit.split('\n')).toContain(`Environment=${variables.join(' ')}`);
   const main = await readFile(join(UNITS, '../src/daemon/main.ts'), 'utf8');
-  expect(main.split('\n')[0]).toBe(`#!/usr/bin/env -S node ${options}`);
+  expect(main.split('\n')[0]).toBe(`#!/usr/bin/env -S ${variables.join(' ')} node ${options}`);
 });
