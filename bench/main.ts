@@ -64,8 +64,8 @@ if (values.help) {
   say('starting TPM, token, issuer, daemons and peers (all in software on this machine)');
   const subjects = await startSubjects(dir, programs, values.short, say);
   try {
-    const wanted = subjects.measurements.filter(({ name }) =>
-      (values.only ?? '').split('|').some((part) => name.includes(part)),
+    const wanted = subjects.groups.map((group) =>
+      group.filter(({ name }) => (values.only ?? '').split('|').some((part) => name.includes(part))),
     );
     const results = await measure(wanted, rounds, seconds, say);
     const sizes = values.short ? SHORT_SIZES : FULL_SIZES;

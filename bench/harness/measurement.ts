@@ -1,5 +1,5 @@
 /** One thing that is measured: run once a round, in an order that changes. */
-import { spread, shuffled, type Spread } from './stats.ts';
+import { shuffled, spread, type Spread } from './stats.ts';
 
 /** What one run gives. Times in microseconds. */
 export interface Sample {
@@ -23,18 +23,22 @@ export type Results = ReadonlyMap<string, readonly Sample[]>;
 /** Before each run, for what has been idle meanwhile: its pages and caches are not what they are under load. */
 const RAMP_S = 0.5;
 
-/** Runs all measurements `rounds` times, each round in another order, after one round to warm up. */
+/** Those whose figures are divided by one another: they follow one another in a round, so that both met one machine. */
+export type Group = readonly Measurement[];
+
+/** Runs all groups `rounds` times, each round and each group in another order, after one round to warm up. */
 export async function measure(
-  measurements: readonly Measurement[],
+  groups: readonly Group[],
   rounds: number,
   seconds: number,
   say: (line: string) => void,
 ): Promise<Results> {
+  const measurements = groups.flat();
   const results = new Map<string, Sample[]>(measurements.map(({ name }) => [name, []]));
   // A whole round that does not count: V8 compiles what is hot only after tens of thousands of requests.
   for (const measurement of measurements) await measurement.run(seconds);
   for (let round = 1; round <= rounds; round += 1) {
-    for (const { name, run } of shuffled(measurements)) {
+    for (const { name, run } of shuffled(groups).flatMap(shuffled)) {
       await run(RAMP_S);
       const sample = await run(seconds);
       results.get(name)?.push(sample);

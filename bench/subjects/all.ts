@@ -3,7 +3,7 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { manufactureSwtpm, startSwtpm } from '../../scripts/sandbox/swtpm.ts';
-import type { Measurement } from '../harness/measurement.ts';
+import type { Group } from '../harness/measurement.ts';
 import { runRaw } from '../harness/run-raw.ts';
 import { COMPOSITIONS, profileStages, startComposed, type Stage } from './composed.ts';
 import { createAgent, daemonLoad, type BenchOperation, type DaemonSubject } from './daemon.ts';
@@ -19,7 +19,7 @@ const CONNECTIONS = [1, 8, 64, 256] as const;
 const WARM_UP_S = 8;
 
 export interface Subjects {
-  readonly measurements: readonly Measurement[];
+  readonly groups: readonly Group[];
   /** What scale costs; its own states are made below `context.dir`. */
   measureOnce(context: ScaleContext): Promise<OnceResults>;
   /** Where the time of one full signature goes. */
@@ -89,29 +89,31 @@ async function start({ dir, programs, short, say, stops }: Starting): Promise<Om
   const load = (subject: DaemonSubject, agent: string, kind: BenchOperation, connections: number) =>
     daemonLoad(programs, dir, subject, agent, kind, connections);
   const { full } = sandbox;
-  const measurements: readonly Measurement[] = [
-    ...raw,
-    ...(short ? [1, 8, 64] : CONNECTIONS).flatMap((connections) => [
-      load(bare.subject, 'p256-pkcs11', 'http-message', connections),
-      load(full, 'pay-pkcs11', 'http-message', connections),
-      load(full, 'pay-tpm', 'http-message', connections),
-    ]),
-    ...(short ? [8] : CONNECTIONS).flatMap((connections) =>
-      KEYS.flatMap((key) => [
-        load(full, key, 'http-message', connections),
-        ...(short && !key.startsWith('p256')
-          ? []
-          : [
-              load(full, key, 'dpop', connections),
-              load(full, key, 'jwt', connections),
-              load(local, `raw-${key}`, 'raw', connections),
-            ]),
-      ]),
-    ),
-    ...[1, 8].flatMap((connections) =>
-      COMPOSITIONS.map((part) => load(composed.full, `${part}-pkcs11`, 'http-message', connections)),
-    ),
+  const connections = short ? [1, 8, 64] : CONNECTIONS;
+  const token: Group = [
+    ...raw.token,
+    ...connections.map((count) => load(bare.subject, 'p256-pkcs11', 'http-message', count)),
+    ...connections.map((count) => load(full, 'pay-pkcs11', 'http-message', count)),
   ];
+  const tpm: Group = [
+    ...raw.tpm,
+    ...connections.map((count) => load(full, 'pay-tpm', 'http-message', count)),
+  ];
+  const kinds: Group = (short ? [8] : CONNECTIONS).flatMap((count) =>
+    KEYS.flatMap((key) => [
+      load(full, key, 'http-message', count),
+      ...(short && !key.startsWith('p256')
+        ? []
+        : [
+            load(full, key, 'dpop', count),
+            load(full, key, 'jwt', count),
+            load(local, `raw-${key}`, 'raw', count),
+          ]),
+    ]),
+  );
+  const compositions: Group = [1, 8].flatMap((count) =>
+    COMPOSITIONS.map((part) => load(composed.full, `${part}-pkcs11`, 'http-message', count)),
+  );
   say(`warming up, ${WARM_UP_S} s each`);
   const hot = [
     load(bare.subject, 'p256-pkcs11', 'http-message', 64),
@@ -121,7 +123,7 @@ async function start({ dir, programs, short, say, stops }: Starting): Promise<Om
   ];
   for (const { run } of hot) await run(WARM_UP_S);
   return {
-    measurements,
+    groups: [token, tpm, kinds, compositions],
     measureOnce: (context) => measureOnce(context, sandbox),
     profile: (passes) => profileStages(programs, dir, composed, passes),
   };
@@ -132,7 +134,7 @@ async function startRaw(
   dir: string,
   programs: string,
   stops: (() => unknown)[],
-): Promise<readonly Measurement[]> {
+): Promise<{ readonly token: Group; readonly tpm: Group }> {
   const token = await makeBenchToken(join(dir, 'bench-token'));
   const tpmDir = join(dir, 'raw-tpm');
   await manufactureSwtpm(tpmDir);
@@ -149,23 +151,27 @@ async function startRaw(
   stops.push(() => {
     p11.stop();
   });
-  return [
-    rawToken(programs, token, 'ecdsa', 1),
-    rawToken(programs, token, 'ecdsa', 2),
-    rawToken(programs, token, 'eddsa', 2),
-    rawToken(programs, token, 'rsa', 2),
-    ...([8, 64] as const).map((inFlight) => requiredSteps(programs, token, 'bare', inFlight, steps)),
-    ...([1, 8, 64] as const).map((inFlight) => requiredSteps(programs, token, 'full', inFlight, steps)),
-    { name: 'raw esys', run: (seconds) => runRaw(programs, 'esys_sign', [tpm.tcti, seconds]) },
-    {
-      name: 'tpm2-openssl',
-      run: (seconds) => runRaw(programs, 'openssl_sign', ['tpm2', seconds], { TPM2OPENSSL_TCTI: tpm.tcti }),
-    },
-    ssh.measurement(programs, 1),
-    ssh.measurement(programs, 8),
-    p11.measurement(programs, 1),
-    p11.measurement(programs, 8),
-  ];
+  return {
+    token: [
+      rawToken(programs, token, 'ecdsa', 1),
+      rawToken(programs, token, 'ecdsa', 2),
+      rawToken(programs, token, 'eddsa', 2),
+      rawToken(programs, token, 'rsa', 2),
+      ...([8, 64] as const).map((inFlight) => requiredSteps(programs, token, 'bare', inFlight, steps)),
+      ...([1, 8, 64] as const).map((inFlight) => requiredSteps(programs, token, 'full', inFlight, steps)),
+      ssh.measurement(programs, 1),
+      ssh.measurement(programs, 8),
+      p11.measurement(programs, 1),
+      p11.measurement(programs, 8),
+    ],
+    tpm: [
+      { name: 'raw esys', run: (seconds) => runRaw(programs, 'esys_sign', [tpm.tcti, seconds]) },
+      {
+        name: 'tpm2-openssl',
+        run: (seconds) => runRaw(programs, 'openssl_sign', ['tpm2', seconds], { TPM2OPENSSL_TCTI: tpm.tcti }),
+      },
+    ],
+  };
 }
 
 /** What ships, without issuer, over a TPM and a token of its own. */
