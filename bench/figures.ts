@@ -54,16 +54,14 @@ export function figures(results: Results, once: OnceFigures, sizes: ScaleSizes):
       'P-256 on SoftHSM, bare, 64 connections / raw C_Sign on 2 threads',
       0.45,
       0.6,
-      ratio(results, `bare ${PLAIN} c64`, 'raw ecdsa t2'),
-      ratio(results, stepsName('bare', 64), 'raw ecdsa t2'),
+      ...beside(results, `bare ${PLAIN} c64`, stepsName('bare', 64), 'raw ecdsa t2'),
     ),
     floor(
       'pkcs11_full_vs_raw',
       'the same, full',
       0.35,
       0.5,
-      ratio(results, `full ${PAY} c64`, 'raw ecdsa t2'),
-      ratio(results, stepsName('full', 64), 'raw ecdsa t2'),
+      ...beside(results, `full ${PAY} c64`, stepsName('full', 64), 'raw ecdsa t2'),
     ),
     floor(
       'tpm_full_vs_raw',
@@ -84,32 +82,28 @@ export function figures(results: Results, once: OnceFigures, sizes: ScaleSizes):
       'bare, 8 connections / ssh-agent with the same module',
       5,
       6,
-      ratio(results, `bare ${PLAIN} c8`, 'ssh-agent c8'),
-      ratio(results, stepsName('bare', 8), 'ssh-agent c8'),
+      ...beside(results, `bare ${PLAIN} c8`, stepsName('bare', 8), 'ssh-agent c8'),
     ),
     floor(
       'full_vs_ssh_agent_pkcs11',
       'the same, full',
       3,
       4,
-      ratio(results, `full ${PAY} c8`, 'ssh-agent c8'),
-      ratio(results, stepsName('full', 8), 'ssh-agent c8'),
+      ...beside(results, `full ${PAY} c8`, stepsName('full', 8), 'ssh-agent c8'),
     ),
     floor(
       'vs_p11_kit',
       'bare, 8 connections / p11-kit server',
       1.0,
       1.3,
-      ratio(results, `bare ${PLAIN} c8`, 'p11-kit c8'),
-      ratio(results, stepsName('bare', 8), 'p11-kit c8'),
+      ...beside(results, `bare ${PLAIN} c8`, stepsName('bare', 8), 'p11-kit c8'),
     ),
     floor(
       'full_vs_p11_kit',
       'the same, full',
       0.7,
       1.0,
-      ratio(results, `full ${PAY} c8`, 'p11-kit c8'),
-      ratio(results, stepsName('full', 8), 'p11-kit c8'),
+      ...beside(results, `full ${PAY} c8`, stepsName('full', 8), 'p11-kit c8'),
     ),
     ceiling(
       'added_p50_us',
@@ -173,6 +167,16 @@ export function toJson({ all }: Figures): Readonly<Record<string, unknown>> {
 export function verdict({ spread, isReached }: Figure): string {
   if (spread === undefined) return 'not measured';
   return isReached(spread.median) ? 'reached' : 'missed';
+}
+
+/** A daemon's rate, and that of the required steps alone, over the same `denominator`. */
+function beside(
+  results: Results,
+  daemon: string,
+  steps: string,
+  denominator: string,
+): readonly [Spread | undefined, Spread | undefined] {
+  return [ratio(results, daemon, denominator), ratio(results, steps, denominator)];
 }
 
 function floor(

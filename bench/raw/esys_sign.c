@@ -12,10 +12,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <time.h>
 #include <tss2/tss2_esys.h>
 #include <tss2/tss2_tctildr.h>
+
+#include "timing.h"
 
 #define CHECK(call)                                                \
   do {                                                             \
@@ -25,23 +25,6 @@
       exit(1);                                                     \
     }                                                              \
   } while (0)
-
-static double now_us(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (double)t.tv_sec * 1e6 + (double)t.tv_nsec / 1e3;
-}
-
-static double cpu_us(void) {
-  struct rusage u;
-  getrusage(RUSAGE_SELF, &u);
-  return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) * 1e6 + (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec);
-}
-
-static int by_value(const void *a, const void *b) {
-  double x = *(const double *)a, y = *(const double *)b;
-  return x < y ? -1 : x > y;
-}
 
 int main(int argc, char **argv) {
   if (argc != 3 && argc != 4) return 2;
@@ -77,7 +60,7 @@ int main(int argc, char **argv) {
   TPMT_TK_HASHCHECK ticket = {.tag = TPM2_ST_HASHCHECK, .hierarchy = TPM2_RH_NULL};
   size_t count = 0, room = 1 << 20;
   double *latencies = malloc(room * sizeof(double));
-  double cpu_before = cpu_us(), started = now_us(), end = started + seconds * 1e6;
+  double cpu_before = cpu_us(RUSAGE_SELF), started = now_us(), end = started + seconds * 1e6;
   while (now_us() < end && count < room) {
     double before = now_us();
     TPMT_SIGNATURE *signature = NULL;
@@ -90,7 +73,7 @@ int main(int argc, char **argv) {
     if (by_context) CHECK(Esys_FlushContext(esys, key));
     latencies[count++] = now_us() - before;
   }
-  double took = (now_us() - started) / 1e6, cpu = cpu_us() - cpu_before;
+  double took = (now_us() - started) / 1e6, cpu = cpu_us(RUSAGE_SELF) - cpu_before;
   if (by_context) {
     Esys_Free(context);
   } else {

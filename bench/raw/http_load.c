@@ -15,11 +15,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "timing.h"
 
 #define MAX_CONNECTIONS 4096
 #define BUFFER_OCTETS 65536
@@ -48,18 +48,6 @@ static size_t ok_count, failed_count;
 static void die(const char *what) {
   perror(what);
   exit(1);
-}
-
-static double now_us(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (double)t.tv_sec * 1e6 + (double)t.tv_nsec / 1e3;
-}
-
-static double cpu_us(void) {
-  struct rusage u;
-  getrusage(RUSAGE_SELF, &u);
-  return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) * 1e6 + (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec);
 }
 
 static void send_rest(struct connection *c) {
@@ -142,11 +130,6 @@ static void finish(struct connection *c) {
   }
 }
 
-static int by_value(const void *a, const void *b) {
-  double x = *(const double *)a, y = *(const double *)b;
-  return x < y ? -1 : x > y;
-}
-
 int main(int argc, char **argv) {
   if (argc != 5 && argc != 6) {
     fprintf(stderr, "usage: http_load SOCKET REQUEST_FILE CONNECTIONS SECONDS [MAX_REQUESTS]\n");
@@ -172,7 +155,7 @@ int main(int argc, char **argv) {
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = c};
     if (epoll_ctl(poller, EPOLL_CTL_ADD, c->fd, &event) < 0) die("epoll_ctl");
   }
-  double cpu_before = cpu_us(), started = now_us(), deadline = started + seconds * 1e6;
+  double cpu_before = cpu_us(RUSAGE_SELF), started = now_us(), deadline = started + seconds * 1e6;
   for (int i = 0; i < connections; i++) begin(&all[i]);
   int running = connections;
   struct epoll_event events[256];
@@ -201,7 +184,7 @@ int main(int argc, char **argv) {
       }
     }
   }
-  double took = (now_us() - started) / 1e6, cpu = cpu_us() - cpu_before;
+  double took = (now_us() - started) / 1e6, cpu = cpu_us(RUSAGE_SELF) - cpu_before;
   qsort(latencies, latency_count, sizeof *latencies, by_value);
   printf("{\"requests\":%zu,\"seconds\":%.4f,\"ok\":%zu,\"failed\":%zu,\"p50_us\":%.1f,\"p99_us\":%.1f,\"max_us\":%.1f,\"cpu_us\":%.2f}\n",
          latency_count, took, ok_count, failed_count, latencies[latency_count / 2],

@@ -12,8 +12,8 @@
 #include <openssl/provider.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/resource.h>
-#include <time.h>
+
+#include "timing.h"
 
 #define CHECK(condition)                       \
   do {                                         \
@@ -23,23 +23,6 @@
       exit(1);                                 \
     }                                          \
   } while (0)
-
-static double now_us(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (double)t.tv_sec * 1e6 + (double)t.tv_nsec / 1e3;
-}
-
-static double cpu_us(void) {
-  struct rusage u;
-  getrusage(RUSAGE_SELF, &u);
-  return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) * 1e6 + (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec);
-}
-
-static int by_value(const void *a, const void *b) {
-  double x = *(const double *)a, y = *(const double *)b;
-  return x < y ? -1 : x > y;
-}
 
 int main(int argc, char **argv) {
   if (argc != 3) return 2;
@@ -55,7 +38,7 @@ int main(int argc, char **argv) {
   double *latencies = malloc(room * sizeof(double));
   EVP_MD_CTX *context = EVP_MD_CTX_new();
   CHECK(latencies != NULL && context != NULL);
-  double cpu_before = cpu_us(), started = now_us(), end = started + seconds * 1e6;
+  double cpu_before = cpu_us(RUSAGE_SELF), started = now_us(), end = started + seconds * 1e6;
   while (now_us() < end && count < room) {
     double before = now_us();
     size_t length = sizeof signature;
@@ -64,7 +47,7 @@ int main(int argc, char **argv) {
     EVP_MD_CTX_reset(context);
     latencies[count++] = now_us() - before;
   }
-  double took = (now_us() - started) / 1e6, cpu = cpu_us() - cpu_before;
+  double took = (now_us() - started) / 1e6, cpu = cpu_us(RUSAGE_SELF) - cpu_before;
   EVP_MD_CTX_free(context);
   EVP_PKEY_free(key);
   qsort(latencies, count, sizeof(double), by_value);

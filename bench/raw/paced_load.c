@@ -12,8 +12,9 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "timing.h"
 
 #define MAX_REQUESTS 1000000
 #define BUFFER_OCTETS 65536
@@ -24,12 +25,6 @@ static char request[1 << 20], answer[BUFFER_OCTETS];
 static void die(const char *what) {
   perror(what);
   exit(1);
-}
-
-static double now_us(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (double)t.tv_sec * 1e6 + (double)t.tv_nsec / 1e3;
 }
 
 static void sleep_until(double at_us) {
@@ -59,11 +54,6 @@ static int read_answer(int fd) {
     size_t body = length != NULL && length < end ? strtoul(length + 17, NULL, 10) : 0;
     if (received >= (size_t)(end - answer) + 4 + body) return answer[9] == '2';
   }
-}
-
-static int by_value(const void *a, const void *b) {
-  double x = *(const double *)a, y = *(const double *)b;
-  return x < y ? -1 : x > y;
 }
 
 int main(int argc, char **argv) {

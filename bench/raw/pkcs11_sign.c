@@ -8,6 +8,7 @@
 #define _GNU_SOURCE
 #include <pthread.h>
 
+#include "timing.h"
 #include "token.h"
 
 #ifndef CKM_EDDSA

@@ -16,11 +16,11 @@
 #include <openssl/params.h>
 #include <pthread.h>
 #include <stdatomic.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "timing.h"
 #include "token.h"
 
 #define MUST(condition)                              \
@@ -245,12 +245,6 @@ static void *verify(void *argument) {
     step_done(reply.call);
   }
   return NULL;
-}
-
-static double cpu_us(int who) {
-  struct rusage u;
-  getrusage(who, &u);
-  return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) * 1e6 + (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec);
 }
 
 int main(int argc, char **argv) {
