@@ -49,7 +49,7 @@ export const DEFAULT_LIMITS: SocketLimits = {
   share: {
     maxConnections: 256,
     maxRequests: 128,
-    maxRequestsBesideOthers: 8,
+    maxRequestsBesideOthers: 6,
     maxHeldMs: 30_000,
     maxOctets: 16 * 1024 * 1024,
     maxHeadOctets: 16 * 1024 * 1024,
