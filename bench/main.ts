@@ -25,7 +25,7 @@ const USAGE = `Usage: npm run bench -- [options]
   --only TEXT        only measurements whose name contains TEXT (or one of TEXT|TEXT); \`scale\` is what scale costs
   --slow             instead: what callers get of a TPM of 30 ms a signature, and beside one that floods (as root)
   --json             the last line is one JSON object
-  --report           write docs/performance.md and docs/performance/*.svg, with the short form of --slow in it: two minutes more
+  --report           write docs/performance.md and docs/performance/*.svg, with the short form of --slow in it: five minutes more
   --help
 `;
 

@@ -8,10 +8,10 @@ import { measureSlow, type SlowFigure } from './scenarios.ts';
 
 /** A discrete TPM. */
 const SIGN_MS = 30;
-const SHORT = { rounds: 2, seconds: 5 };
+const SHORT = { rounds: 5, seconds: 5 };
 const FULL = { rounds: 5, seconds: 20 };
 
-/** On a host of its own; `short` takes two minutes, the whole ten times as long. */
+/** On a host of its own; `short` takes five minutes, the whole four times as long. */
 export async function runSlow(
   options: { readonly short: boolean; readonly rounds?: number; readonly seconds?: number },
   say: (line: string) => void,
