@@ -129,6 +129,9 @@ ${slow.length === 0 ? '' : slowSection(slow)}
 
 ![Kinds of key and of signature](performance/kinds.svg)
 
+The p99 with 256 connections is that of their first requests, which are more than one in a hundred of a second’s: each connection is
+accepted in a turn of its own ([load.md](load.md)).
+
 ${table(
   ['', 'a second', 'p50 µs', 'p99 µs', 'daemon CPU µs', 'module host CPU µs', 'load generator CPU µs'],
   [...results].map(([name, samples]) => everything(name, samples)),
