@@ -15,9 +15,6 @@ export const chainOf = (...terms: readonly TokenTerms[]): TestChain => signedCha
 export const refusal = (tokens: readonly string[], more: Partial<ChainRules> = {}): string =>
   refusalOf(() => verifyChain(tokens, { ...rules, ...more }));
 export const refusalOfTerms = (...terms: readonly TokenTerms[]): string => refusal(chainOf(...terms).tokens);
-/** The code and the step that a refusal names. */
-export const at = (step: number, code = 'verification_failed'): RegExp =>
-  new RegExp(`^${code}: delegation, step ${step}: `);
 
 export const replaced = (tokens: readonly string[], index: number, token: string): readonly string[] =>
   tokens.map((other, position) => (position === index ? token : other));

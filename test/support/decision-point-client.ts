@@ -17,7 +17,7 @@ import { makeTempDir, type TempDir } from './temp-dir.ts';
 
 export const FREE: Obligations = { approval: 'none', charges: [], scopes: [] };
 /** Long enough that no test waits for it. */
-export const AMPLE_MS = 30_000;
+const AMPLE_MS = 30_000;
 export const SECRET = 'VERYSECRETBODY';
 
 export let temp: TempDir;

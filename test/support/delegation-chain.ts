@@ -131,3 +131,8 @@ function tokenClaims(
 function defined(members: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
   return Object.fromEntries(Object.entries(members).filter(([, value]) => value !== undefined));
 }
+
+/** The code and the step that a refusal of a chain names. */
+export function atStep(step: number, code = 'verification_failed'): RegExp {
+  return new RegExp(`^${code}: delegation, step ${step}: `);
+}

@@ -18,7 +18,7 @@ export const GET: HttpMessageRequest = {
   targetUri: 'https://api.example/v1/pay?to=a',
 };
 
-export interface Prepared extends SigningFixture {
+interface Prepared extends SigningFixture {
   readonly planner: Agent;
   readonly sign: (request: HttpMessageRequest) => Promise<Readonly<Record<string, string>>>;
   readonly code: (request: HttpMessageRequest) => Promise<string | undefined>;

@@ -10,3 +10,14 @@ export function refusalOf(act: () => unknown): string {
   }
   return 'accepted';
 }
+
+/** As `refusalOf`, for what may be a promise. */
+export async function refusalOfAsync(act: () => unknown): Promise<string> {
+  try {
+    await act();
+  } catch (thrown) {
+    if (thrown instanceof KeydError) return `${thrown.code}: ${thrown.message}`;
+    throw thrown;
+  }
+  return 'accepted';
+}

@@ -9,8 +9,8 @@ import {
   type VerifierDelegation,
   type VerifierOptions,
 } from '../../src/verify/index.ts';
-import { KeydError } from '../../src/wire/problem.ts';
 import { CHAIN_ISSUER, CHAIN_NOW, signedChain, TRUST_DOMAIN, type TokenTerms } from './delegation-chain.ts';
+import { refusalOfAsync } from './refusal.ts';
 import { signedRequest, testKey, type SignOptions } from './signed-request.ts';
 
 export const nowSeconds = CHAIN_NOW;
@@ -20,7 +20,7 @@ export const witIssuer = testKey();
 export const rootKey = testKey();
 export const leafKey = testKey();
 export const stranger = testKey();
-export const PAY = 'https://api.example/v1/pay?to=bob';
+const PAY = 'https://api.example/v1/pay?to=bob';
 
 /** DT₀ and a link that lets its holder pay bob up to 3000. */
 export const PAYMENT: readonly Constraint[] = [
@@ -74,7 +74,7 @@ export function verifier(
   });
 }
 
-export interface PaymentOptions extends Partial<SignOptions> {
+interface PaymentOptions extends Partial<SignOptions> {
   readonly chain?: string | null;
   readonly content?: string;
 }
@@ -103,18 +103,5 @@ export async function refusal(
   delegation: Partial<VerifierDelegation> = {},
   options: Partial<VerifierOptions> = {},
 ): Promise<string> {
-  return refusalOf(() => verifier(delegation, options).verify(request));
+  return refusalOfAsync(() => verifier(delegation, options).verify(request));
 }
-
-export async function refusalOf(act: () => Promise<unknown>): Promise<string> {
-  try {
-    await act();
-    return 'accepted';
-  } catch (thrown) {
-    if (thrown instanceof KeydError) return `${thrown.code}: ${thrown.message}`;
-    throw thrown;
-  }
-}
-
-export const at = (step: number, code = 'verification_failed'): RegExp =>
-  new RegExp(`^${code}: delegation, step ${step}: `);

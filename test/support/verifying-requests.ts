@@ -14,15 +14,20 @@ export const witIssuer = testKey();
 export const body = Buffer.from('{"amount":3000,"payee":"bob"}');
 export const json = ['Content-Type', 'application/json'] as const;
 
+/** What has issued the agent's credentials. */
+export const issuers: VerifierOptions['credentials'] = {
+  agentTokens: {
+    issuers: [{ issuer: 'https://ap.example', domain: 'ap.example', keys: [trustedKey(provider.jwk)] }],
+  },
+  wit: { trustDomain: 'td.example', keys: [trustedKey(witIssuer.jwk)] },
+};
+
 export function verifier(options: Partial<VerifierOptions> = {}): Verifier {
   return createVerifier({
     origins: ['https://api.example'],
     profiles: ['rfc9421', 'aauth'],
     credentials: {
-      agentTokens: {
-        issuers: [{ issuer: 'https://ap.example', domain: 'ap.example', keys: [trustedKey(provider.jwk)] }],
-      },
-      wit: { trustDomain: 'td.example', keys: [trustedKey(witIssuer.jwk)] },
+      ...issuers,
       pinnedKey: (keyid) =>
         keyid === agent.thumbprint
           ? { id: 'pinned-planner', jwk: agent.jwk, assurance: 'hw-key' }

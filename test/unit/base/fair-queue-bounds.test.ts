@@ -1,15 +1,11 @@
 import fc from 'fast-check';
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { FairQueue } from '../../../src/base/fair-queue.ts';
 import { codeOfAsync } from '../../support/code-of.ts';
 import { ask, OPTIONS, outcome, takes } from '../../support/fair-queue.ts';
+import { useFakeTime } from '../../support/fake-time.ts';
 
-beforeEach(() => {
-  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] });
-});
-afterEach(() => {
-  vi.useRealTimers();
-});
+useFakeTime();
 
 describe('bounds', () => {
   it('S20: a full share is told so at once, with when to come back', async () => {

@@ -1,14 +1,10 @@
 /** Handing over ahead of time (`leadMs`): hardware has its next operation when it is done with one. */
-import { afterEach, beforeEach, expect, it, vi } from 'vitest';
+import { expect, it, vi } from 'vitest';
 import { FairQueue, type FairQueueOptions } from '../../../src/base/fair-queue.ts';
 import { ask, OPTIONS, outcome, takes } from '../../support/fair-queue.ts';
+import { useFakeTime } from '../../support/fake-time.ts';
 
-beforeEach(() => {
-  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] });
-});
-afterEach(() => {
-  vi.useRealTimers();
-});
+useFakeTime();
 
 const AHEAD: FairQueueOptions = { ...OPTIONS, leadMs: (serviceMs) => (serviceMs < 5 ? undefined : 10) };
 

@@ -1,16 +1,12 @@
 import fc from 'fast-check';
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { FairQueue } from '../../../src/base/fair-queue.ts';
 import { KeydError } from '../../../src/wire/problem.ts';
 import { codeOfAsync } from '../../support/code-of.ts';
 import { ask, OPTIONS, outcome, takes } from '../../support/fair-queue.ts';
+import { useFakeTime } from '../../support/fake-time.ts';
 
-beforeEach(() => {
-  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] });
-});
-afterEach(() => {
-  vi.useRealTimers();
-});
+useFakeTime();
 
 describe('order', () => {
   it('serves one share in the order it asked', async () => {

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { MAX_CHAIN_TOKENS } from '../../../src/delegation/claims.ts';
 import { canonicalJson } from '../../../src/wire/jcs.ts';
-import { CHAIN_NOW, signText } from '../../support/delegation-chain.ts';
+import { atStep, CHAIN_NOW, signText } from '../../support/delegation-chain.ts';
 import {
   grantKey,
   keys,
@@ -10,7 +10,6 @@ import {
   chainOf,
   refusal,
   refusalOfTerms,
-  at,
   replaced,
   partsOf,
 } from '../../support/chain-rules.ts';
@@ -20,9 +19,9 @@ const payloadText = (token: string | undefined): string =>
 
 describe('step 0: form', () => {
   it('refuses no token, and one more than a chain has', () => {
-    expect(refusal([])).toMatch(at(0));
-    expect(refusalOfTerms(...Array.from({ length: MAX_CHAIN_TOKENS + 1 }, () => ({})))).toMatch(at(0));
-    expect(refusal(chainOf({}, LINK, LINK).tokens, { maxTokens: 2 })).toMatch(at(0));
+    expect(refusal([])).toMatch(atStep(0));
+    expect(refusalOfTerms(...Array.from({ length: MAX_CHAIN_TOKENS + 1 }, () => ({})))).toMatch(atStep(0));
+    expect(refusal(chainOf({}, LINK, LINK).tokens, { maxTokens: 2 })).toMatch(atStep(0));
   });
 
   it('refuses a token cut at any offset, and any octet after one', () => {
@@ -35,13 +34,13 @@ describe('step 0: form', () => {
         expect(cut, `cut at ${length}`).toMatch(
           /^(verification_failed|signature_invalid): delegation, step [01]: /,
         );
-        if (length <= whole.lastIndexOf('.') + 1) expect(cut).toMatch(at(0));
+        if (length <= whole.lastIndexOf('.') + 1) expect(cut).toMatch(atStep(0));
       }
       for (const extra of ['A', '.', '=', ' ', '\n', '~', '\0', '.AAAA']) {
         expect(refusal(replaced(tokens, index, whole + extra)), JSON.stringify(extra)).toMatch(
           /^(verification_failed|signature_invalid): delegation, step [01]: /,
         );
-        expect(refusal(replaced(tokens, index, extra + whole))).toMatch(at(0));
+        expect(refusal(replaced(tokens, index, extra + whole))).toMatch(atStep(0));
       }
     }
   });
@@ -51,7 +50,7 @@ describe('step 0: form', () => {
       key: `body:/member${index}`,
       equals: 'x'.repeat(120),
     }));
-    expect(refusalOfTerms({ constraints })).toMatch(at(0));
+    expect(refusalOfTerms({ constraints })).toMatch(atStep(0));
   });
 
   it.each<readonly [string, (payload: string) => string]>([
@@ -77,7 +76,7 @@ describe('step 0: form', () => {
     const payload = payloadText(chainOf({}).tokens[0]);
     expect(refusal([signText(grantKey, payload)])).toBe('accepted');
     expect(change(payload)).not.toBe(payload);
-    expect(refusal([signText(grantKey, change(payload))])).toMatch(at(0));
+    expect(refusal([signText(grantKey, change(payload))])).toMatch(atStep(0));
   });
 
   it('refuses a header that is not canonical, has a member twice, more or less', () => {
@@ -95,7 +94,7 @@ describe('step 0: form', () => {
       header.replace('"alg":"ES256"', '"alg":null'),
     ]) {
       expect(other).not.toBe(header);
-      expect(refusal([signText(grantKey, payload, other)]), other).toMatch(at(0));
+      expect(refusal([signText(grantKey, payload, other)]), other).toMatch(atStep(0));
     }
   });
 
@@ -108,7 +107,7 @@ describe('step 0: form', () => {
       'application/agentkey-delegation+jwt',
       undefined,
     ]) {
-      expect(refusalOfTerms({ header: { typ } }), String(typ)).toMatch(at(0));
+      expect(refusalOfTerms({ header: { typ } }), String(typ)).toMatch(atStep(0));
     }
   });
 
@@ -152,12 +151,12 @@ describe('step 0: form', () => {
     ['a status that is no list', { status: { revoked: false } }],
     ['a status list over http', { status: { status_list: { idx: 1, uri: 'http://issuer.example/s' } } }],
   ])('refuses %s', (_, claims) => {
-    expect(refusalOfTerms({ claims })).toMatch(at(0));
+    expect(refusalOfTerms({ claims })).toMatch(atStep(0));
   });
 
   it('refuses a link without par_hash, and one with an approval', () => {
-    expect(refusalOfTerms({}, { claims: { par_hash: undefined } })).toMatch(at(0));
-    expect(refusalOfTerms({}, { claims: { approval: { kind: 'development' } } })).toMatch(at(0));
+    expect(refusalOfTerms({}, { claims: { par_hash: undefined } })).toMatch(atStep(0));
+    expect(refusalOfTerms({}, { claims: { approval: { kind: 'development' } } })).toMatch(atStep(0));
   });
 
   it('refuses a cnf whose jkt is of another key, and one that says more than the key', () => {
@@ -175,7 +174,9 @@ describe('step 0: form', () => {
       { jwk: { kty: 'oct', k: 'AAAA', alg: 'HS256' }, jkt },
       { jwk, jkt, x5t: 'x' },
     ]) {
-      expect(refusalOfTerms({ claims: { cnf: JSON.parse(JSON.stringify(cnf)) as unknown } })).toMatch(at(0));
+      expect(refusalOfTerms({ claims: { cnf: JSON.parse(JSON.stringify(cnf)) as unknown } })).toMatch(
+        atStep(0),
+      );
     }
   });
 });

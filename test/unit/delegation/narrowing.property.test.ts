@@ -2,7 +2,7 @@
 import { randomInt } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import { verifyChain, type ChainRules } from '../../../src/delegation/chain.ts';
-import { CHAIN_NOW, chainRoot, signedChain } from '../../support/delegation-chain.ts';
+import { atStep, CHAIN_NOW, chainRoot, signedChain } from '../../support/delegation-chain.ts';
 import { narrowed, rootTerms, WIDENINGS, type Terms } from '../../support/delegation-terms.ts';
 import { refusalOf } from '../../support/refusal.ts';
 import { SeededRandom } from '../../support/seeded-random.ts';
@@ -65,7 +65,7 @@ describe('a chain', () => {
       tried.set(name, (tried.get(name) ?? 0) + 1);
       const widened = terms.map((each, index) => (index === at ? wider : each));
       const what = `${seed}: ${name} at ${at} of ${JSON.stringify(widened)}`;
-      expect(refusal(widened), what).toMatch(new RegExp(`^verification_failed: delegation, step ${step}: `));
+      expect(refusal(widened), what).toMatch(atStep(step));
     });
     // Every member, every kind and type of constraint was among them.
     for (const { name } of WIDENINGS) expect(tried.get(name) ?? 0, name).toBeGreaterThan(5);

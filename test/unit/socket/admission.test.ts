@@ -1,9 +1,10 @@
 import fc from 'fast-check';
-import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { Admission, type RequestTicket } from '../../../src/socket/admission.ts';
 import type { ShareLimits } from '../../../src/socket/limits.ts';
 import { KeydError } from '../../../src/wire/problem.ts';
 import { codeOf } from '../../support/code-of.ts';
+import { useFakeTime } from '../../support/fake-time.ts';
 
 const LIMITS: ShareLimits = {
   maxConnections: 2,
@@ -16,12 +17,7 @@ const LIMITS: ShareLimits = {
   maxRefusalDelayMs: 2_000,
 };
 
-beforeEach(() => {
-  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] });
-});
-afterEach(() => {
-  vi.useRealTimers();
-});
+useFakeTime();
 
 const staying = new AbortController();
 

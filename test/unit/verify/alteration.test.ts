@@ -1,28 +1,20 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { ReceivedRequest } from '../../../src/verify/received-request.ts';
-import { trustedKey } from '../../../src/verify/trusted-keys.ts';
-import { createVerifier } from '../../../src/verify/verifier.ts';
 import { codeOfAsync } from '../../support/code-of.ts';
-import { agentToken, signatureKeyField, signedRequest, testKey, wit } from '../../support/signed-request.ts';
+import { agentToken, signatureKeyField, signedRequest, wit } from '../../support/signed-request.ts';
+import {
+  agent,
+  body,
+  issuers,
+  nowSeconds,
+  provider,
+  verifier,
+  witIssuer,
+} from '../../support/verifying-requests.ts';
 
-const nowSeconds = 1_800_000_000;
-const agent = testKey();
-const [provider, witIssuer] = [testKey('Ed25519'), testKey()];
-const body = Buffer.from('{"amount":3000,"payee":"bob"}');
-const verifier = createVerifier({
-  origins: ['https://api.example'],
-  profiles: ['rfc9421', 'aauth'],
-  credentials: {
-    agentTokens: {
-      issuers: [{ issuer: 'https://ap.example', domain: 'ap.example', keys: [trustedKey(provider.jwk)] }],
-    },
-    wit: { trustDomain: 'td.example', keys: [trustedKey(witIssuer.jwk)] },
-  },
-  // Every nonce is fresh, so that only the cryptography decides.
-  nonceStore: { claim: () => Promise.resolve(true) },
-  clock: () => nowSeconds * 1000,
-});
+// By the issuers' credentials alone; every nonce is fresh, so that only the cryptography decides.
+const verifying = verifier({ credentials: issuers, nonceStore: { claim: () => Promise.resolve(true) } });
 
 const headers = [['Content-Type', 'application/json'], ['Idempotency-Key', 'k1']] as const; // prettier-ignore
 const requests = {
@@ -57,7 +49,7 @@ describe.each(['rfc9421', 'aauth'] as const)('profile %s', (profile) => {
   const request = requests[profile];
 
   it('accepts the request as it was signed', async () => {
-    expect((await verifier.verify(request)).profile).toBe(profile);
+    expect((await verifying.verify(request)).profile).toBe(profile);
   });
 
   it('S7: refuses it with any one character of method, target, any header value or the body changed', async () => {
@@ -66,7 +58,7 @@ describe.each(['rfc9421', 'aauth'] as const)('profile %s', (profile) => {
       fc.asyncProperty(fc.nat({ max: headers.length + 6 }), natural, natural, async (where, at, by) => {
         const altered = alter(request, where, at, by);
         // Padding bits of base64 aside, which strict decoding refuses, there is no second spelling.
-        expect(await codeOfAsync(() => verifier.verify(altered))).toMatch(
+        expect(await codeOfAsync(() => verifying.verify(altered))).toMatch(
           /^(?:\w+_invalid|verification_failed|invalid_\w+|malformed_\w+)$/,
         );
       }),
@@ -77,7 +69,7 @@ describe.each(['rfc9421', 'aauth'] as const)('profile %s', (profile) => {
   it('S7: refuses it with any header line left out', async () => {
     for (const [index, [name]] of request.headers.entries()) {
       const altered = { ...request, headers: request.headers.filter((_line, at) => at !== index) };
-      expect(await codeOfAsync(() => verifier.verify(altered)), name).toMatch(
+      expect(await codeOfAsync(() => verifying.verify(altered)), name).toMatch(
         /^(?:verification_failed|invalid_header)$/,
       );
     }
@@ -86,7 +78,7 @@ describe.each(['rfc9421', 'aauth'] as const)('profile %s', (profile) => {
   it('S7: refuses it with any header line doubled', async () => {
     for (const line of request.headers) {
       const altered = { ...request, headers: [...request.headers, line] };
-      expect(await codeOfAsync(() => verifier.verify(altered)), line[0]).toMatch(
+      expect(await codeOfAsync(() => verifying.verify(altered)), line[0]).toMatch(
         /^(?:verification_failed|invalid_header)$/,
       );
     }
@@ -99,7 +91,7 @@ describe.each(['rfc9421', 'aauth'] as const)('profile %s', (profile) => {
         const cut = request.headers.map((line, at) =>
           at === index ? ([name, value.slice(0, end)] as const) : line,
         );
-        const code = await codeOfAsync(() => verifier.verify({ ...request, headers: cut }));
+        const code = await codeOfAsync(() => verifying.verify({ ...request, headers: cut }));
         expect(code, `${name} cut at ${String(end)}`).toBeDefined();
       }
     }

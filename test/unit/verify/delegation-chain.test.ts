@@ -11,8 +11,15 @@ import {
   type DelegationRules,
   type ProvenRequest,
 } from '../../../src/verify/index.ts';
-import { CHAIN_ISSUER, clientIdAt, TRUST_DOMAIN, type TokenTerms } from '../../support/delegation-chain.ts';
+import {
+  atStep,
+  CHAIN_ISSUER,
+  clientIdAt,
+  TRUST_DOMAIN,
+  type TokenTerms,
+} from '../../support/delegation-chain.ts';
 import { signJwt, wit, withHeader, type SignOptions, type TestKey } from '../../support/signed-request.ts';
+import { refusalOfAsync } from '../../support/refusal.ts';
 import {
   nowSeconds,
   clock,
@@ -29,8 +36,6 @@ import {
   verifier,
   payment,
   refusal,
-  refusalOf,
-  at,
 } from '../../support/verifying-chains.ts';
 
 describe('a request with a chain', () => {
@@ -66,7 +71,7 @@ describe('a request with a chain', () => {
     const verified = await verifier({ acceptWithoutChain: true }).verify(without);
     expect(verified.delegation).toBeUndefined();
     // But one that is there has to hold.
-    expect(await refusal(payment({ chain: 'x' }), { acceptWithoutChain: true })).toMatch(at(0));
+    expect(await refusal(payment({ chain: 'x' }), { acceptWithoutChain: true })).toMatch(atStep(0));
   });
 
   it('is not verified where no roots are configured: the request then speaks for its sender alone', async () => {
@@ -92,24 +97,24 @@ describe('steps 0 to 5: the chain itself', () => {
     [4, 'verification_failed', [{ scopes: ['a'] }, { scopes: ['b'] }]],
     [5, 'verification_failed', [{}, { exp: nowSeconds - 5 }]],
   ])('refuses at step %i with %s', async (step, code, [root, leaf]) => {
-    expect(await refusal(payment({ chain: chainOf(leaf, root) }))).toMatch(at(step, code));
+    expect(await refusal(payment({ chain: chainOf(leaf, root) }))).toMatch(atStep(step, code));
   });
 
   it('S2: refuses a grant of an issuer that is not pinned, with a key pinned for another, or for another domain', async () => {
     const chain = chainOf();
-    expect(await refusal(payment({ chain }), { roots: ROOTS.slice(0, 1) })).toMatch(at(1));
+    expect(await refusal(payment({ chain }), { roots: ROOTS.slice(0, 1) })).toMatch(atStep(1));
     const swapped = [{ issuer: CHAIN_ISSUER, trustDomain: TRUST_DOMAIN, keys: [trustedKey(stranger.jwk)] }];
-    expect(await refusal(payment({ chain }), { roots: swapped })).toMatch(at(1));
+    expect(await refusal(payment({ chain }), { roots: swapped })).toMatch(atStep(1));
     const [, own] = ROOTS;
     if (own === undefined) throw new Error('no root');
     expect(await refusal(payment({ chain }), { roots: [{ ...own, trustDomain: 'x.example' }] })).toMatch(
-      at(1),
+      atStep(1),
     );
   });
 
   it('S2: refuses a development grant unless it is allowed by name', async () => {
     const roots = ROOTS.map(({ issuer, keys, trustDomain }) => ({ issuer, keys, trustDomain }));
-    expect(await refusal(payment(), { roots })).toMatch(at(1));
+    expect(await refusal(payment(), { roots })).toMatch(atStep(1));
     const approval = { kind: 'passkey', hash: 'A'.repeat(43) };
     const chain = chainOf(LEAF, { claims: { approval } });
     const { delegation } = await verifier({ roots }).verify(payment({ chain }));
@@ -127,17 +132,17 @@ describe('steps 0 to 5: the chain itself', () => {
       tokens.join(' ~ '),
       '~'.repeat(10_000),
     ]) {
-      expect(await refusal(payment({ chain })), chain.slice(0, 40)).toMatch(at(0));
+      expect(await refusal(payment({ chain })), chain.slice(0, 40)).toMatch(atStep(0));
     }
-    expect(await refusal(payment(), { maxTokens: 1 })).toMatch(at(0));
+    expect(await refusal(payment(), { maxTokens: 1 })).toMatch(atStep(0));
     // DT₀ alone is a chain, and another agent's: the root's.
-    expect(await refusal(payment({ chain: tokens[0] ?? '' }))).toMatch(at(6));
+    expect(await refusal(payment({ chain: tokens[0] ?? '' }))).toMatch(atStep(6));
   });
 });
 
 describe('step 6: the request is by the key of the last link', () => {
   it('refuses a good chain with a request by any other key, the one above among them', async () => {
-    for (const key of [stranger, rootKey]) expect(await refusal(payment({ key }))).toMatch(at(6));
+    for (const key of [stranger, rootKey]) expect(await refusal(payment({ key }))).toMatch(atStep(6));
   });
 
   it('refuses a WIT that names another agent than the last link, though the key is right', async () => {
@@ -147,7 +152,7 @@ describe('step 6: the request is by the key of the last link', () => {
       ['Workload-Identity-Token', token(sub)],
     ];
     expect(await refusal(payment({ headers: headers(clientIdAt(1)) }))).toBe('accepted');
-    expect(await refusal(payment({ headers: headers(clientIdAt(0)) }))).toMatch(at(6));
+    expect(await refusal(payment({ headers: headers(clientIdAt(0)) }))).toMatch(atStep(6));
   });
 
   it('refuses a chain that is not covered by the signature: left uncovered, swapped, or added', async () => {
@@ -178,7 +183,7 @@ describe('step 6: the request is by the key of the last link', () => {
     };
   };
   const alone = (request: ProvenRequest, chain = chainOf(), rules: Partial<DelegationRules> = {}) =>
-    refusalOf(() =>
+    refusalOfAsync(() =>
       verifyDelegationChain(chain, request, { roots: ROOTS, ...rules }, { nowSeconds, clockSkewSeconds: 5 }),
     );
 
@@ -189,15 +194,15 @@ describe('step 6: the request is by the key of the last link', () => {
     expect(await with_(all)).toBe('accepted');
     for (const name of all) {
       const refused = await with_(all.filter((other) => other !== name));
-      expect(refused, name).toMatch(at(6));
+      expect(refused, name).toMatch(atStep(6));
       expect(refused).toContain(name);
     }
     const others = all.filter((name) => name !== '@target-uri');
-    expect(await with_([...others, '@path', '@authority'])).toMatch(at(6));
-    expect(await with_([...others, '@request-target'])).toMatch(at(6));
+    expect(await with_([...others, '@path', '@authority'])).toMatch(atStep(6));
+    expect(await with_([...others, '@request-target'])).toMatch(atStep(6));
     expect(await with_([...others, '@request-target', '@authority'])).toBe('accepted');
     expect(await with_([...others, '@request-target'], 'https://api.example/v1/pay')).toBe('accepted');
-    expect(await with_([...others, '@request-target'], 'https://other.example/v1/pay')).toMatch(at(6));
+    expect(await with_([...others, '@request-target'], 'https://other.example/v1/pay')).toMatch(atStep(6));
   });
 
   it('S3: a DPoP proof by the leaf with the chain as its access token binds method and path, and no body', async () => {
@@ -223,12 +228,12 @@ describe('step 6: the request is by the key of the last link', () => {
     ];
     const chain = chainOf({ constraints: bounds });
     expect(await alone(proven(await proofOf(leafKey, chain)), chain)).toBe('accepted');
-    expect(await alone(proven(await proofOf(stranger, chain)), chain)).toMatch(at(6));
-    expect(await alone(proven(await proofOf(leafKey, chainOf())), chain)).toMatch(at(6));
+    expect(await alone(proven(await proofOf(stranger, chain)), chain)).toMatch(atStep(6));
+    expect(await alone(proven(await proofOf(leafKey, chainOf())), chain)).toMatch(atStep(6));
     for (const bound of PAYMENT.filter(({ key }) => /^(?:query|body|media)/.test(key))) {
       const read = chainOf({ constraints: [bound] });
       expect(await alone(proven(await proofOf(leafKey, read)), read), bound.key).toMatch(
-        at(8, 'authority_exceeded'),
+        atStep(8, 'authority_exceeded'),
       );
     }
   });

@@ -1,8 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import { StatusLists, trustedKey, type VerifierDelegation } from '../../../src/verify/index.ts';
-import type { TokenTerms } from '../../support/delegation-chain.ts';
+import { atStep, type TokenTerms } from '../../support/delegation-chain.ts';
 import { testKey } from '../../support/signed-request.ts';
 import { statusListToken } from '../../support/status-list.ts';
+import { refusalOfAsync } from '../../support/refusal.ts';
 import {
   nowSeconds,
   clock,
@@ -13,8 +14,6 @@ import {
   verifier,
   payment,
   refusal,
-  refusalOf,
-  at,
 } from '../../support/verifying-chains.ts';
 
 const statusKey = testKey();
@@ -37,23 +36,25 @@ describe('step 7: nothing in the chain was revoked', () => {
     expect(await refusal(payment({ chain: listed }), { status: lists({ 3: 1 }) })).toBe('accepted');
     for (const index of [1, 2]) {
       expect(await refusal(payment({ chain: listed }), { status: lists({ [index]: 1 }) })).toMatch(
-        at(7, 'delegation_revoked'),
+        atStep(7, 'delegation_revoked'),
       );
     }
   });
 
   it('refuses what can not be told: no lists configured, none to be had, no such index', async () => {
-    expect(await refusal(payment({ chain: listed }))).toMatch(at(7, 'status_unavailable'));
+    expect(await refusal(payment({ chain: listed }))).toMatch(atStep(7, 'status_unavailable'));
     const down = new StatusLists({
       authorities: [{ prefix: 'https://issuer.example/', keys: [trustedKey(statusKey.jwk)] }],
       fetch: () => Promise.reject(new Error('down')),
       maxStatusAgeSeconds: 300,
       clock,
     });
-    expect(await refusal(payment({ chain: listed }), { status: down })).toMatch(at(7, 'status_unavailable'));
+    expect(await refusal(payment({ chain: listed }), { status: down })).toMatch(
+      atStep(7, 'status_unavailable'),
+    );
     const beyond = chainOf({ ...LEAF, ...status(64) });
     expect(await refusal(payment({ chain: beyond }), { status: lists({}) })).toMatch(
-      at(7, 'status_unavailable'),
+      atStep(7, 'status_unavailable'),
     );
   });
 
@@ -64,7 +65,7 @@ describe('step 7: nothing in the chain was revoked', () => {
 });
 
 describe('step 8: this very request', () => {
-  const exceeded = at(8, 'authority_exceeded');
+  const exceeded = atStep(8, 'authority_exceeded');
 
   it('refuses a body beyond the amount, offline, though its signature and digest are good', async () => {
     expect(await refusal(payment({ content: '{"payee":"bob","amount":3000.00}' }))).toBe('accepted');
@@ -163,19 +164,21 @@ describe('the order', () => {
   it('is 6, 7, 8: each is refused before the next is looked at', async () => {
     const status = { status: { status_list: { idx: 1, uri: listUri } } };
     const chain = chainOf({ ...LEAF, aud: ['https://other.example'], claims: status });
-    expect(await refusal(payment({ chain, key: stranger }))).toMatch(at(6));
-    expect(await refusal(payment({ chain }))).toMatch(at(7, 'status_unavailable'));
-    expect(await refusal(payment({ chain }), { status: 'not-checked' })).toMatch(at(8, 'authority_exceeded'));
+    expect(await refusal(payment({ chain, key: stranger }))).toMatch(atStep(6));
+    expect(await refusal(payment({ chain }))).toMatch(atStep(7, 'status_unavailable'));
+    expect(await refusal(payment({ chain }), { status: 'not-checked' })).toMatch(
+      atStep(8, 'authority_exceeded'),
+    );
   });
 
   it('is before the nonce: a request that its chain does not allow spends none', async () => {
     const { verify } = verifier({ requiredScopes: ({ headers }) => (headers.length > 99 ? [] : ['other']) });
     const request = payment();
-    expect(await refusalOf(() => verify(request))).toMatch(at(8, 'authority_exceeded'));
-    expect(await refusalOf(() => verify(request))).toMatch(at(8, 'authority_exceeded'));
+    expect(await refusalOfAsync(() => verify(request))).toMatch(atStep(8, 'authority_exceeded'));
+    expect(await refusalOfAsync(() => verify(request))).toMatch(atStep(8, 'authority_exceeded'));
     const good = verifier();
-    expect(await refusalOf(() => good.verify(request))).toBe('accepted');
-    expect(await refusalOf(() => good.verify(request))).toMatch(/^replayed: /);
+    expect(await refusalOfAsync(() => good.verify(request))).toBe('accepted');
+    expect(await refusalOfAsync(() => good.verify(request))).toMatch(/^replayed: /);
   });
 });
 
